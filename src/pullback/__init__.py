@@ -1,0 +1,1 @@
+"""pullback: gradients of Python numerical code."""

@@ -1,0 +1,72 @@
+"""Sample inputs: each op carries a few, and they generate its tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Sample", "boolean", "exponents", "integers", "nonzero", "normal", "positive", "spread", "unit"]
+
+Maker = Callable[[np.random.Generator], Any]
+
+
+class Sample:
+    """Operands of an op, as makers `rng -> array` or fixed values, and its parameters."""
+
+    __slots__ = ("args", "params")
+
+    def __init__(self, *args: Any, **params: Any) -> None:
+        self.args = args
+        self.params = params
+
+    def make(self, seed: int = 0) -> tuple[Any, ...]:
+        """The operands, float64, the same for the same seed."""
+        rng = np.random.default_rng(seed)
+        return tuple(arg(rng) if callable(arg) else arg for arg in self.args)
+
+    def __repr__(self) -> str:
+        shapes = ",".join(str(np.shape(arg)).replace(" ", "") for arg in self.make())
+        return shapes + "".join(f",{key}={value}" for key, value in self.params.items()).replace(" ", "")
+
+
+def normal(*shape: int) -> Maker:
+    """Standard normal numbers."""
+    return lambda rng: rng.standard_normal(shape)
+
+
+def positive(*shape: int) -> Maker:
+    """Numbers in (0.2, 2.2)."""
+    return lambda rng: rng.random(shape) * 2 + 0.2
+
+
+def unit(*shape: int) -> Maker:
+    """Numbers in (-0.9, 0.9)."""
+    return lambda rng: rng.random(shape) * 1.8 - 0.9
+
+
+def nonzero(*shape: int) -> Maker:
+    """Numbers of either sign, at least 0.3 from zero."""
+    return lambda rng: (rng.random(shape) + 0.3) * rng.choice([-1.0, 1.0], shape)
+
+
+def spread(*shape: int) -> Maker:
+    """Distinct numbers in random order, at least 0.1 apart and not at a half-integer: no ties, no kinks."""
+    size = int(np.prod(shape))
+    return lambda rng: (rng.permutation(size) - size // 2).reshape(shape) * 0.37 + 0.13
+
+
+def exponents(*shape: int) -> Maker:
+    """Numbers in (0.5, 2.5)."""
+    return lambda rng: rng.random(shape) * 2 + 0.5
+
+
+def integers(high: int, *shape: int) -> Maker:
+    """Integers in [0, high)."""
+    return lambda rng: rng.integers(0, high, shape)
+
+
+def boolean(*shape: int) -> Maker:
+    """Booleans, both values present where there is room."""
+    return lambda rng: (np.arange(int(np.prod(shape))) % 2 == 0).reshape(shape)

@@ -1,0 +1,5 @@
+"""The `Tensor` and its functions."""
+
+from pullback.tensor.core import Tensor
+
+__all__ = ["Tensor"]

@@ -1,0 +1,150 @@
+"""Writing in place: memory shared with views is written, and every handle on it moves to its new place on the tape.
+
+A write gives the handle a new value in single-assignment form. For plain arrays that value is the same memory, and its
+version goes up; for symbols, batches and duals it is a new payload. Either way a write through a view is carried to its
+base by each view op's `writeback`, and from there to the base's other views.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pullback.ops.table import VALUE, Op
+from pullback.tape.node import Handle, LeafMark, Node, make_node, new_handle, payload
+from pullback.tape.state import modes
+from pullback.tensor.dispatch import is_raw, materialize
+
+__all__ = ["bump", "check_writable", "move", "store", "update"]
+
+
+def bump(handle: Handle) -> None:
+    """Count a write to the memory of `handle`."""
+    base = handle if handle._base is None else handle._base
+    base._version += 1
+
+
+def check_writable(handle: Handle) -> None:
+    """Raise `RuntimeError` for a write that would be recorded on a leaf (or a view of one) that requires a gradient."""
+    if not modes.grad:
+        return
+    if type(handle._node) is LeafMark:
+        raise RuntimeError(
+            "a leaf Variable that requires grad is being used in an in-place operation. "
+            "Update it under `with pb.no_grad():`, or write to a copy."
+        )
+    if handle._base is not None and type(handle._base._node) is LeafMark and handle._view is not None:
+        raise RuntimeError(
+            "a view of a leaf Variable that requires grad is being used in an in-place operation. "
+            "Update it under `with pb.no_grad():`, or write to a copy."
+        )
+
+
+def store(handle: Handle, y: Any) -> None:
+    """Put the numbers `y` into the memory of `handle`.
+
+    Raises `RuntimeError` if their shape or kind doesn't fit.
+    """
+    value = handle._value
+    if np.shape(y) != value.shape:
+        raise RuntimeError(f"output with shape {list(value.shape)} doesn't match the broadcast shape {list(np.shape(y))}")
+    if not np.can_cast(y.dtype, value.dtype, "same_kind"):
+        raise RuntimeError(f"result type {y.dtype} can't be cast to the desired output type {value.dtype}")
+    if isinstance(value, np.generic):
+        handle._value = value.dtype.type(y)
+    else:
+        np.copyto(value, y, casting="same_kind")
+
+
+def update(
+    handle: Any,
+    op: Op,
+    *others: Any,
+    write: Callable[[Any], None] | None = None,
+    **params: Any,
+) -> Any:
+    """`handle` becomes `op(handle, *others, **params)`; `write(array)` does it in memory, if that is cheaper."""
+    check_writable(handle)
+    raw = is_raw(handle) and all(not isinstance(x, Handle) or is_raw(x) for x in others)
+    places = [x._node for x in (handle, *others) if isinstance(x, Handle) and x._node is not None]
+    tracked = modes.grad and bool(places)
+    if raw and not tracked:
+        if write is not None:
+            write(materialize(handle))
+        else:
+            store(handle, op.evaluate(handle._value, *map(_raw, others), **params))
+        bump(handle)
+        return handle
+    if not raw:
+        old = new_handle(handle._value, handle._node)
+        move(handle, op(old, *others, **params))
+        return handle
+    flags = tuple(isinstance(x, Handle) and x._node is not None for x in (handle, *others))
+    reads_old = op.needs(flags)[1] == VALUE
+    old = new_handle(handle._value.copy() if reads_old else handle._value, handle._node)
+    if write is not None:
+        write(materialize(handle))
+        y = handle._value
+    else:
+        y = op.evaluate(old._value, *map(_raw, others), **params)
+        store(handle, y)
+    level = max(place.level for place in places)
+    node = make_node(op, (old, *others), params, handle._value, level)
+    bump(handle)
+    _settle(handle, node, True)
+    return handle
+
+
+def _raw(x: Any) -> Any:
+    return x._value if isinstance(x, Handle) else x
+
+
+def move(handle: Any, new: Any) -> None:
+    """`handle` becomes the value `new`, recorded or not, whatever its kind."""
+    raw = is_raw(handle) and isinstance(new, Handle) and is_raw(new)
+    if raw:
+        store(handle, new._value)
+    else:
+        handle._value = new._value
+    bump(handle)
+    _settle(handle, new._node if modes.grad else handle._node, raw)
+
+
+def _settle(handle: Any, place: Any, raw: bool) -> None:
+    """Give `handle` its new place on the tape, and carry the write to its base and to the base's other views."""
+    if modes.grad:
+        handle._node = place
+        if isinstance(place, Node) and place.output is not None:
+            holder = handle if handle._base is None else handle._base
+            place.output = (weakref.ref(holder), holder._version)
+    elif raw:
+        return
+    base = handle if handle._base is None else handle._base
+    path = {id(handle)}
+    child = handle
+    while child._view is not None:
+        parent, op, params = child._view
+        assert op.writeback is not None
+        back, args, kwargs = op.writeback(parent, child, **params)
+        if raw:
+            level = max((h._node.level for h in (parent, child) if h._node is not None), default=-1)
+            parent._node = make_node(back, args, kwargs, parent._value, level) if level >= 0 else None
+        else:
+            new = back(*args, **kwargs)
+            parent._value, parent._node = payload(new) if new._node is None else new._value, new._node
+        path.add(id(parent))
+        child = parent
+    for ref in base._views or ():
+        other = ref()
+        if other is None or id(other) in path:
+            continue
+        parent, op, params = other._view
+        if raw:
+            node = parent._node
+            other._node = None if node is None else make_node(op, (parent,), params, other._value, node.level)
+        else:
+            new = op(parent, **params)
+            other._value, other._node = new._value, new._node

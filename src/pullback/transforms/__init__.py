@@ -1,0 +1,1 @@
+"""Derivatives and batches of functions: forward mode, reverse mode, vectorisation, custom rules, GradientTape."""
