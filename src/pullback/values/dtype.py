@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["DTYPES", "DType", "as_dtype", "default_dtype", "promote", "scalar_dtype", "set_default_dtype"]
+__all__ = ["DTYPES", "DType", "as_dtype", "default_dtype", "promote", "scalar_dtype", "set_default_dtype", "type_name"]
 
 
 class DType:
@@ -49,12 +49,10 @@ class DType:
         return as_dtype, (self.name,)
 
 
-_NAMES = (
-    "float32 float64 float16 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool complex64 complex128"
-).split()
+_NAMES = ("float32 float64 float16 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool complex64 complex128").split()
 DTYPES: Final[dict[str, DType]] = {name: DType(name) for name in _NAMES}
-DTYPES |= {
-    alias: DTYPES[name]
+DTYPES.update(
+    (alias, DTYPES[name])
     for alias, name in {
         "float": "float32",
         "double": "float64",
@@ -65,7 +63,7 @@ DTYPES |= {
         "cfloat": "complex64",
         "cdouble": "complex128",
     }.items()
-}
+)
 _BY_NUMPY: Final[dict[np.dtype[Any], DType]] = {DTYPES[name].dtype: DTYPES[name] for name in _NAMES}
 
 
@@ -79,9 +77,30 @@ def as_dtype(dtype: Any) -> DType:
     try:
         return _BY_NUMPY[np.dtype(dtype).newbyteorder("=")]
     except (TypeError, KeyError):
-        raise TypeError(
-            f"{dtype!r} is not an element type of pullback; use one of {', '.join(_NAMES)}"
-        ) from None
+        raise TypeError(f"{dtype!r} is not an element type of pullback; use one of {', '.join(_NAMES)}") from None
+
+
+_TYPE_NAMES: Final = {
+    "float16": "Half",
+    "float32": "Float",
+    "float64": "Double",
+    "int8": "Char",
+    "int16": "Short",
+    "int32": "Int",
+    "int64": "Long",
+    "uint8": "Byte",
+    "uint16": "UInt16",
+    "uint32": "UInt32",
+    "uint64": "UInt64",
+    "bool": "Bool",
+    "complex64": "ComplexFloat",
+    "complex128": "ComplexDouble",
+}
+
+
+def type_name(dtype: np.dtype[Any]) -> str:
+    """PyTorch's name of the scalar type, as it stands in its error messages: `Float`, `Long`."""
+    return _TYPE_NAMES.get(dtype.name, dtype.name)
 
 
 class _Default(threading.local):
@@ -154,13 +173,13 @@ def promote(*operands: tuple[np.dtype[Any] | None, int, Any]) -> np.dtype[Any]:
         best = ranked[rank]
         ranked[rank] = found if best is None else _promote_pair(best, found)
     result: np.dtype[Any] | None = None
-    for rank, dtype in enumerate(ranked):
+    for dtype in ranked:
         if dtype is None:
             continue
         if result is None:
             result = dtype
         elif _CATEGORY[dtype.kind] > _CATEGORY[result.kind]:
-            if rank == 2 and dtype.kind == "c" and result.kind == "f":
+            if dtype.kind == "c" and result.kind == "f":
                 dtype = np.dtype(_COMPLEX_OF[result.name])
             result = _promote_pair(result, dtype)
     if result is None:

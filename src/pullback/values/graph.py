@@ -102,7 +102,9 @@ class Graph:
             if isinstance(arg, Symbol) and arg.graph is not self:
                 raise RuntimeError(f"{op.name}: {arg!r} belongs to another trace; return it from that one instead")
         args = tuple(arg.copy() if isinstance(arg, np.ndarray) else arg for arg in args)
-        specs = op.shape(*(spec_of(a) if isinstance(a, Symbol | np.ndarray | np.generic) else a for a in args), **params)
+        specs = op.shape(
+            *(spec_of(a) if isinstance(a, Symbol | np.ndarray | np.generic) else a for a in args), **params
+        )
         many = isinstance(specs, list)
         outputs = tuple(self._symbol(spec) for spec in (specs if many else [specs]))
         self.instructions.append(Instruction(op, args, params, outputs))

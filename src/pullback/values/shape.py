@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Shape", "Size", "Spec", "broadcast_shapes", "normalize_axes", "normalize_axis", "resolve_reshape", "spec_of"]
+__all__ = [
+    "Shape",
+    "ShapeError",
+    "Size",
+    "Spec",
+    "broadcast_shapes",
+    "normalize_axes",
+    "normalize_axis",
+    "resolve_reshape",
+    "spec_of",
+]
 
 Shape = tuple[int, ...]
 
@@ -24,7 +35,7 @@ class Spec(NamedTuple):
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     def __str__(self) -> str:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
@@ -40,10 +51,28 @@ def spec_of(value: Any) -> Spec:
     return Spec(tuple(value.shape), np.dtype(dtype))
 
 
+class ShapeError(RuntimeError, ValueError):
+    """Shapes that don't fit together: a `RuntimeError` as in PyTorch, and a `ValueError` as in NumPy."""
+
+
+def _mismatch(shapes: tuple[Shape, ...]) -> str:
+    """What is wrong with shapes that don't broadcast, beginning with PyTorch's words."""
+    rank = max(map(len, shapes))
+    names = ", ".join(map(str, shapes))
+    for i in range(1, rank + 1):
+        lengths = [n for n in dict.fromkeys(shape[-i] for shape in shapes if len(shape) >= i) if n != 1]
+        if len(lengths) > 1:
+            return (
+                f"The size of tensor a ({lengths[0]}) must match the size of tensor b ({lengths[1]}) at non-singleton "
+                f"dimension {rank - i}: shapes {names} can't be broadcast together"
+            )
+    return f"shapes {names} can't be broadcast together"
+
+
 def broadcast_shapes(*shapes: Shape) -> Shape:
     """The shape NumPy broadcasts `shapes` to.
 
-    Raises `ValueError` naming the shapes if they don't broadcast.
+    Raises `ShapeError` naming the shapes if they don't broadcast.
     """
     first = shapes[0]
     if all(shape == first for shape in shapes):
@@ -51,7 +80,7 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
-        raise ValueError(f"shapes {', '.join(map(str, shapes))} can't be broadcast together") from None
+        raise ShapeError(_mismatch(shapes)) from None
 
 
 def normalize_axis(axis: int, ndim: int) -> int:
@@ -89,6 +118,8 @@ def resolve_reshape(size: int, shape: Sequence[int]) -> Shape:
     """
     dims = [int(n) for n in shape]
     known = 1
+    if any(n < -1 for n in dims):
+        raise RuntimeError(f"invalid shape dimension {min(dims)} in {dims}")
     for n in dims:
         known *= n if n != -1 else 1
     if dims.count(-1) > 1:
