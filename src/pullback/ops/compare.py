@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.ops.samples import Sample, boolean, normal, spread
-from pullback.ops.table import elementwise, nondifferentiable
+from pullback.ops.samples import Sample, boolean, integers, normal, spread
+from pullback.ops.table import elementwise, elementwise_shape, nondifferentiable
 
 
 def _predicate(name: str, function: Any, doc: str, *makers: Any) -> Any:
@@ -29,6 +29,20 @@ isnan = _predicate("isnan", np.isnan, "Whether x is not a number.", normal(2, 3)
 isinf = _predicate("isinf", np.isinf, "Whether x is infinite.", normal(2, 3))
 isfinite = _predicate("isfinite", np.isfinite, "Whether x is neither infinite nor NaN.", normal(2, 3))
 signbit = _predicate("signbit", np.signbit, "Whether x is negative, -0.0 included.", normal(2, 3))
+
+
+def _bitwise(name: str, function: Any, doc: str, *makers: Any) -> Any:
+    return nondifferentiable(name, function, samples=[Sample(*makers)], doc=doc, shape=elementwise_shape)
+
+
+_bits = (integers(64, 2, 3), integers(8, 3))
+bitwise_and = _bitwise("bitwise_and", np.bitwise_and, "a & b of integers or booleans.", *_bits)
+bitwise_or = _bitwise("bitwise_or", np.bitwise_or, "a | b of integers or booleans.", *_bits)
+bitwise_xor = _bitwise("bitwise_xor", np.bitwise_xor, "a ^ b of integers or booleans.", *_bits)
+bitwise_not = _bitwise("bitwise_not", np.invert, "~x of integers or booleans.", _bits[0])
+left_shift = _bitwise("left_shift", np.left_shift, "a << b of integers.", *_bits)
+right_shift = _bitwise("right_shift", np.right_shift, "a >> b of integers.", *_bits)
+
 isclose = nondifferentiable(
     "isclose",
     lambda a, b, rtol=1e-5, atol=1e-8, equal_nan=False: np.isclose(a, b, rtol, atol, equal_nan),

@@ -7,13 +7,32 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Sample", "boolean", "exponents", "integers", "nonzero", "normal", "positive", "spread", "unit"]
+__all__ = [
+    "Sample",
+    "boolean",
+    "complex_nonzero",
+    "complex_normal",
+    "definite",
+    "exactly",
+    "exponents",
+    "integers",
+    "nonzero",
+    "normal",
+    "positive",
+    "regular",
+    "spread",
+    "unit",
+]
 
 Maker = Callable[[np.random.Generator], Any]
 
 
 class Sample:
-    """Operands of an op, as makers `rng -> array` or fixed values, and its parameters."""
+    """Operands of an op and its parameters.
+
+    An operand is a maker `rng -> array`, or a fixed value, with respect to which the tests do not differentiate. Floats
+    are made where the op is smooth.
+    """
 
     __slots__ = ("args", "params")
 
@@ -52,9 +71,9 @@ def nonzero(*shape: int) -> Maker:
 
 
 def spread(*shape: int) -> Maker:
-    """Distinct numbers in random order, at least 0.1 apart and not at a half-integer: no ties, no kinks."""
+    """Distinct numbers in random order, 0.35 apart and 0.025 from every multiple of 0.05: no ties, no kinks."""
     size = int(np.prod(shape))
-    return lambda rng: (rng.permutation(size) - size // 2).reshape(shape) * 0.37 + 0.13
+    return lambda rng: (rng.permutation(size) - size // 2).reshape(shape) * 0.35 + 0.125
 
 
 def exponents(*shape: int) -> Maker:
@@ -70,3 +89,35 @@ def integers(high: int, *shape: int) -> Maker:
 def boolean(*shape: int) -> Maker:
     """Booleans, both values present where there is room."""
     return lambda rng: (np.arange(int(np.prod(shape))) % 2 == 0).reshape(shape)
+
+
+def exactly(*values: Any) -> Maker:
+    """These numbers, or rows of numbers."""
+    return lambda rng: np.array(values)
+
+
+def complex_normal(*shape: int) -> Maker:
+    """Standard normal real and imaginary parts."""
+    return lambda rng: rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+
+
+def complex_nonzero(*shape: int) -> Maker:
+    """Complex numbers at least 0.3 from zero."""
+    return lambda rng: (rng.random(shape) + 0.3) * np.exp(2j * np.pi * rng.random(shape))
+
+
+def regular(*shape: int, dtype: type = float) -> Maker:
+    """Well-conditioned square matrices."""
+    noise = normal(*shape) if dtype is float else complex_normal(*shape)
+    return lambda rng: 0.4 * noise(rng) + 2 * np.eye(shape[-1])
+
+
+def definite(*shape: int, dtype: type = float) -> Maker:
+    """Symmetric (Hermitian) positive definite matrices."""
+    root = regular(*shape, dtype=dtype)
+
+    def make(rng: np.random.Generator) -> Any:
+        a = root(rng)
+        return a @ a.conj().swapaxes(-1, -2)
+
+    return make

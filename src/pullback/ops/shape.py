@@ -1,14 +1,16 @@
-"""Ops that move elements without changing them, each next to its transpose: broadcast and sum, concatenate and split."""
+"""Ops that move elements, each next to its transpose: broadcast and sum, concatenate and split."""
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from pullback.ops.samples import Sample, normal
-from pullback.ops.table import linear
+from pullback.ops.table import Op, general, linear
 from pullback.values.shape import Shape, Spec
 
 # Reshape, permute, broadcast
@@ -18,7 +20,7 @@ def _writeback_reshape(parent: Any, new: Any, **params: Any) -> tuple[Any, tuple
     return reshape, (new,), {"shape": parent.shape}
 
 
-reshape = linear(
+reshape: Op = linear(
     "reshape",
     lambda x, shape: x.reshape(shape),
     lambda g, _y, x, shape: reshape(g, shape=x.shape),
@@ -31,29 +33,32 @@ reshape = linear(
 )
 
 
-def _inverse(axes: Shape) -> Shape:
-    inverse = [0] * len(axes)
+def inverse(axes: Shape) -> Shape:
+    """The permutation that undoes `axes`."""
+    found = [0] * len(axes)
     for i, axis in enumerate(axes):
-        inverse[axis] = i
-    return tuple(inverse)
+        found[axis] = i
+    return tuple(found)
 
 
-transpose = linear(
+transpose: Op = linear(
     "transpose",
     lambda x, axes: x.transpose(axes),
-    lambda g, _y, _x, axes: transpose(g, axes=_inverse(axes)),
+    lambda g, _y, _x, axes: transpose(g, axes=inverse(axes)),
     shape=lambda x, axes: Spec(tuple(x.shape[a] for a in axes), x.dtype),
     batch=lambda size, args, batched, axes: transpose(args[0], axes=(0, *(a + 1 for a in axes))),
     samples=[Sample(normal(2, 3), axes=(1, 0)), Sample(normal(2, 3, 4), axes=(2, 0, 1))],
     title="PermuteBackward0",
-    writeback=lambda parent, new, axes: (transpose, (new,), {"axes": _inverse(axes)}),
+    writeback=lambda parent, new, axes: (transpose, (new,), {"axes": inverse(axes)}),
     doc="Axes in another order: axis i of the result is axis `axes[i]` of x.",
 )
 
 
 def _broadcast_to(x: Any, shape: Shape) -> Any:
-    if not x.shape and np.prod(shape, dtype=np.int64) <= 4096:
-        return np.full(shape, x, x.dtype)
+    if isinstance(x, np.generic) and math.prod(shape) <= 4096:
+        y = np.empty(shape, x.dtype)
+        y.fill(x)
+        return y
     return np.broadcast_to(x, shape)
 
 
@@ -79,7 +84,7 @@ broadcast_to = linear(
 )
 
 
-def _sum(x: Any, axis: Shape, keepdims: bool) -> Any:
+def _sum(x: Any, axis: Shape, keepdims: Any) -> Any:
     return np.add.reduce(x, axis=axis if len(axis) < x.ndim else None, keepdims=keepdims, dtype=x.dtype)
 
 
@@ -94,7 +99,7 @@ def spread_over(g: Any, shape: Shape, axis: Shape, keepdims: bool) -> Any:
         return g
     if not keepdims and g.shape:
         g = reshape(g, shape=reduced(shape, axis, True))
-    return broadcast_to(g, shape=shape)
+    return _broadcast_to(g, shape) if isinstance(g, np.generic) else broadcast_to(g, shape=shape)
 
 
 def reduction_batch(op: Callable[[], Any]) -> Callable[..., Any]:
@@ -106,7 +111,7 @@ def reduction_batch(op: Callable[[], Any]) -> Callable[..., Any]:
     return rule
 
 
-sum_ = linear(
+sum_: Op = linear(
     "sum",
     _sum,
     lambda g, _y, x, axis, keepdims: spread_over(g, x.shape, axis, keepdims),
@@ -123,12 +128,20 @@ sum_ = linear(
 )
 
 
+@functools.lru_cache(maxsize=1024)
+def _broadcast_axes(shape: Shape, wide: Shape) -> Shape:
+    """The axes of `wide` along which `shape` was repeated."""
+    lead = len(wide) - len(shape)
+    return tuple(i for i in range(len(wide)) if i < lead or (shape[i - lead] == 1 and wide[i] != 1))
+
+
 def sum_to(g: Any, shape: Shape) -> Any:
     """Sum `g` down to `shape`, from which it was broadcast."""
-    lead = len(g.shape) - len(shape)
-    axis = tuple(i for i in range(len(g.shape)) if i < lead or (shape[i - lead] == 1 and g.shape[i] != 1))
+    axis = _broadcast_axes(shape, g.shape)
     if not axis:
         return g
+    if type(g) is np.ndarray:
+        return np.add.reduce(g, axis=axis).reshape(shape)
     g = sum_(g, axis=axis, keepdims=False)
     return g if g.shape == shape else reshape(g, shape=shape)
 
@@ -136,16 +149,16 @@ def sum_to(g: Any, shape: Shape) -> Any:
 # Flip and roll
 
 
-flip = linear(
+flip: Op = linear(
     "flip",
-    lambda x, axis: np.flip(x, axis),
+    lambda x, axis: np.flip(x, axis).copy(),
     lambda g, _y, _x, axis: flip(g, axis=axis),
     shape=lambda x, axis: x,
     batch=lambda size, args, batched, axis: flip(*args, axis=tuple(a + 1 for a in axis)),
     samples=[Sample(normal(2, 3), axis=(1,)), Sample(normal(2, 3), axis=(0, 1))],
     doc="x with the order along `axis` reversed.",
 )
-roll = linear(
+roll: Op = linear(
     "roll",
     lambda x, shift, axis: np.roll(x, shift, axis),
     lambda g, _y, _x, shift, axis: roll(g, shift=tuple(-s for s in shift), axis=axis),
@@ -153,6 +166,46 @@ roll = linear(
     batch=lambda size, args, batched, shift, axis: roll(*args, shift=shift, axis=tuple(a + 1 for a in axis)),
     samples=[Sample(normal(2, 3), shift=(1,), axis=(1,)), Sample(normal(2, 3), shift=(1, -2), axis=(0, 1))],
     doc="x rotated by `shift` along `axis`.",
+)
+
+
+# Padding
+
+Widths = tuple[tuple[int, int], ...]  # before and after, for each axis; a negative one cuts off
+
+
+def _pad_shape(x: Spec, widths: Widths, value: float) -> Spec:
+    shape = tuple(n + before + after for n, (before, after) in zip(x.shape, widths, strict=True))
+    if min(shape, default=0) < 0:
+        raise ValueError(f"pad: {widths} cuts more off than {x} has")
+    return Spec(shape, x.dtype)
+
+
+def _pad(x: Any, widths: Widths, value: float) -> Any:
+    y = np.full(_pad_shape(x, widths, value).shape, value, x.dtype)
+    kept = tuple(slice(max(0, -b), n - max(0, -a)) for n, (b, a) in zip(x.shape, widths, strict=True))
+    place = tuple(slice(max(0, b), n - max(0, a)) for n, (b, a) in zip(y.shape, widths, strict=True))
+    y[place] = x[kept]
+    return y
+
+
+def _padded(x: Any, widths: Widths, sign: int) -> Any:
+    return pad(x, widths=tuple((sign * before, sign * after) for before, after in widths), value=0.0)
+
+
+pad: Op = general(
+    "pad",
+    _pad,
+    vjp=(lambda g, _y, _x, widths, value: _padded(g, widths, -1),),
+    jvp=lambda tangents, _y, _x, widths, value: _padded(tangents[0], widths, 1),
+    shape=_pad_shape,
+    batch=lambda size, args, batched, widths, value: pad(*args, widths=((0, 0), *widths), value=value),
+    samples=[
+        Sample(normal(2, 3), widths=((1, 0), (2, 1)), value=0.0),
+        Sample(normal(3, 4), widths=((-1, 2), (0, -2)), value=1.5),
+    ],
+    title="ConstantPadNdBackward0",
+    doc="x between `value`s: `widths` are how many before and after, negative to cut off, for each axis.",
 )
 
 
@@ -170,7 +223,7 @@ def with_batch(size: int, args: Sequence[Any], batched: Sequence[bool]) -> list[
     return [a if has else broadcast_to(a, shape=(size, *a.shape)) for a, has in zip(args, batched, strict=True)]
 
 
-concatenate = linear(
+concatenate: Op = linear(
     "concatenate",
     lambda *xs, axis: np.concatenate(xs, axis),
     transpose=lambda g, _y, *xs, axis: split(g, sizes=tuple(x.shape[axis] for x in xs), axis=axis),
@@ -196,11 +249,12 @@ def filled(gs: Sequence[Any], specs: Sequence[Spec]) -> list[Any]:
     return [np.zeros(s.shape, s.dtype) if g is None else g for g, s in zip(gs, specs, strict=True)]
 
 
-split = linear(
+split: Op = linear(
     "split",
     _split,
     lambda g, _y, x, sizes, axis: concatenate(*filled(g, _split_shape(x, sizes, axis)), axis=axis),
     shape=_split_shape,
+    several=True,
     batch=lambda size, args, batched, sizes, axis: split(*args, sizes=sizes, axis=axis + 1),
     samples=[Sample(normal(2, 3), sizes=(1, 2), axis=1), Sample(normal(4, 2), sizes=(1, 2, 1), axis=0)],
     doc="x cut along `axis` into parts of the given sizes.",
@@ -211,16 +265,17 @@ def _unbind_shape(x: Spec, axis: int) -> list[Spec]:
     return [Spec(x.shape[:axis] + x.shape[axis + 1 :], x.dtype)] * x.shape[axis]
 
 
-unbind = linear(
+unbind: Op = linear(
     "unbind",
     lambda x, axis: tuple(np.moveaxis(x, axis, 0)),
     lambda g, _y, x, axis: stack(*filled(g, _unbind_shape(x, axis)), axis=axis),
     shape=_unbind_shape,
+    several=True,
     batch=lambda size, args, batched, axis: unbind(*args, axis=axis + 1),
     samples=[Sample(normal(2, 3), axis=0), Sample(normal(2, 3), axis=1), Sample(normal(2), axis=0)],
     doc="The slices of x along `axis`.",
 )
-stack = linear(
+stack: Op = linear(
     "stack",
     lambda *xs, axis: np.stack(xs, axis),
     transpose=lambda g, _y, *_xs, axis: unbind(g, axis=axis),

@@ -5,14 +5,14 @@ A derivative is stated once, in the weakest form that fits, and both modes follo
 - *elementwise*: a partial per operand, `(g, y, *xs) -> g * dy/dx_i`. Forward mode feeds it a tangent, reverse mode a
   cotangent. Operands of unequal shape are un-broadcast by the machinery, never by the rule.
 - *linear*: a transpose per operand, `(g, y, *xs) -> cotangent`. Forward mode is the op itself.
-- *general*: a `vjp`, `(g, y, *xs) -> cotangents`, and a `jvp`, `(tangents, y, *xs) -> tangent`.
+- *general*: a `vjp`, `(g, y, *xs) -> cotangents` or one for each operand, and a `jvp`, `(tangents, y, *xs) -> tangent`.
 
 Rules are written with ops and operators, so they can be differentiated, batched and traced in turn. A rule's parameter
 whose name begins with an underscore is not read, and is then not kept for the backward pass; a linear rule reads only
 the shape and dtype of its own operand, which it gets as a `Spec`.
 
-For complex numbers the cotangent follows PyTorch: the gradient of a real loss L with respect to x is dL/d(Re x) + i dL/d(Im x).
-Rules are stated for the holomorphic case; the machinery conjugates.
+For complex numbers the cotangent follows PyTorch: the gradient of a real loss L with respect to x is
+dL/d(Re x) + i dL/d(Im x). Rules are stated for the holomorphic case; the machinery conjugates.
 """
 
 from __future__ import annotations
@@ -79,11 +79,15 @@ class Op:
     joint       a linear op that is linear in all its operands together (add, concatenate) and not in each (matmul).
     batch       batching rule, `(size, args, batched, **params) -> result`, the batch being axis 0 throughout.
     lower       native lowering.
+    several     it has several results: `evaluate` gives a tuple, `shape` a list, and the cotangent is a tuple, with
+                None where nothing arrived.
+    masks       it selects: the cotangent of what it did not take is an exact 0, and stays 0 whatever the slopes further
+                back are (infinite, NaN). The backward walk sees to that. `plain`: neither `several` nor `masks`.
     samples     inputs that generate its tests; one at least for each branch of its parameters.
     doc         shapes and behaviour at kinks.
     title       its name in the graph, as PyTorch's: `MulBackward0`.
-    view        its result shares memory with operand 0; then `writeback(new, **params)` gives `(op, args, params)`
-                with the string "base" standing for the operand, whose result is the operand with `new` in place.
+    view        its result shares memory with operand 0; then `writeback(parent, new, **params)` gives the call
+                `(op, args, params)` whose result is the operand `parent` with `new` in the place of the view.
     """
 
     __slots__ = (
@@ -96,9 +100,12 @@ class Op:
         "joint",
         "jvp",
         "lower",
+        "masks",
         "name",
+        "plain",
         "rules",
         "samples",
+        "several",
         "shape",
         "title",
         "variadic",
@@ -122,13 +129,15 @@ class Op:
         lower: Rule | Unsupported = NOT_LOWERED,
         title: str | None = None,
         writeback: Rule | None = None,
+        masks: bool = False,
+        several: bool = False,
     ) -> None:
         if name in TABLE:
             raise ValueError(f"op {name!r} is in the table already")
         self.name = name
         self.evaluate = evaluate
         self.family = family
-        self.is_elementwise = family == "elementwise" or shape is _elementwise_shape or shape is _predicate_shape
+        self.is_elementwise = family == "elementwise" or shape is elementwise_shape or shape is _predicate_shape
         self.shape = shape
         self.batch = batch
         self.samples = tuple(samples)
@@ -137,6 +146,9 @@ class Op:
         self.jvp = jvp
         self.joint = joint
         self.lower = lower
+        self.masks = masks
+        self.several = several
+        self.plain = not masks and not several
         self.title = title or "".join(part.capitalize() for part in name.split("_")) + "Backward0"
         self.writeback = writeback
         self.view = writeback is not None
@@ -150,17 +162,31 @@ class Op:
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return TABLE.__getitem__, (self.name,)
 
+    def titled(self, title: str) -> Op:
+        """This op under another title: for functions that PyTorch's graph tells apart and the table does not."""
+        twin = object.__new__(Op)
+        for field in Op.__slots__:
+            setattr(twin, field, getattr(self, field))
+        twin.title = title
+        return twin
+
     def __call__(self, *args: Any, **params: Any) -> Any:
         """Apply the op at the outermost level present among `args`; plain arrays are evaluated at once."""
+        for arg in args:
+            if not isinstance(arg, _RAW):
+                result = arg.eager(self, args, params)
+                if result is not NotImplemented:
+                    return result
+                break
+        else:
+            return self.evaluate(*args, **params)
         top, level = None, -2
         for arg in args:
-            if isinstance(arg, _RAW):
-                continue
-            found = arg.level
-            if found > level:
-                top, level = arg, found
-        if top is None:
-            return self.evaluate(*args, **params)
+            if not isinstance(arg, _RAW):
+                found = arg.level
+                if found > level:
+                    top, level = arg, found
+        assert top is not None
         if self.is_elementwise:
             args = _align(args)
         return top.bind(self, args, params, level)
@@ -180,13 +206,17 @@ class Op:
                 if rule is None or not tracked[i]:
                     continue
                 reads = _reads(rule, 1 + len(tracked))
-                if self.family == "linear" and reads[1 + i]:
-                    reads[1 + i] = SPEC
+                if self.family == "linear":  # in all operands together, or in this one
+                    mine = slice(1, None) if self.joint else slice(1 + i, 2 + i)
+                    reads[mine] = [min(n, SPEC) for n in reads[mine]]
                 needs = [max(a, b) for a, b in zip(needs, reads, strict=True)]
         elif not isinstance(self.rules, Unsupported):
             needs = _reads(self.rules, 1 + len(tracked))
             if self.family == "linear" and self.joint:
                 needs[1:] = [min(n, SPEC) if t else n for n, t in zip(needs[1:], tracked, strict=True)]
+            elif self.family == "linear":  # multilinear: an operand's own cotangent reads the others
+                alone = tracked.count(True) == 1
+                needs[1:] = [min(n, SPEC) if t and alone else n for n, t in zip(needs[1:], tracked, strict=True)]
         return tuple(needs)
 
 
@@ -216,9 +246,7 @@ def _align(args: tuple[Any, ...]) -> tuple[Any, ...]:
         return args
     shape = broadcast_shapes(*shapes)
     widen = TABLE["broadcast_to"]
-    return tuple(
-        a if isinstance(a, int | float | complex) or a.shape == shape else widen(a, shape=shape) for a in args
-    )
+    return tuple(a if isinstance(a, int | float | complex) or a.shape == shape else widen(a, shape=shape) for a in args)
 
 
 # Shape rules and batching rules that a family shares.
@@ -228,7 +256,7 @@ def _specs(args: tuple[Any, ...]) -> list[Spec]:
     return [a for a in args if isinstance(a, Spec)]
 
 
-def _elementwise_shape(*args: Any, **params: Any) -> Spec:
+def elementwise_shape(*args: Any, **params: Any) -> Spec:
     specs = _specs(args)
     dtypes = [a.dtype if isinstance(a, Spec) else a for a in args]
     return Spec(broadcast_shapes(*(s.shape for s in specs)), np.result_type(*dtypes))
@@ -254,7 +282,8 @@ def elementwise(
     samples: Sequence[Any],
     doc: str,
     title: str | None = None,
-    shape: Rule = _elementwise_shape,
+    shape: Rule = elementwise_shape,
+    masks: bool = False,
 ) -> Op:
     """Enter an elementwise op: `partials[i](g, y, *xs, **params)` is g·∂y/∂x_i."""
     op = Op(
@@ -267,6 +296,7 @@ def elementwise(
         doc=doc,
         rules=partials,
         title=title,
+        masks=masks,
     )
     op.batch = _elementwise_batch(op)
     return op
@@ -282,6 +312,7 @@ def linear(
     samples: Sequence[Any],
     doc: str,
     joint: bool = False,
+    several: bool = False,
     title: str | None = None,
     writeback: Rule | None = None,
 ) -> Op:
@@ -299,6 +330,7 @@ def linear(
         doc=doc,
         rules=transpose if transpose is not None else transposes,
         joint=joint,
+        several=several,
         title=title,
         writeback=writeback,
     )
@@ -308,15 +340,20 @@ def general(
     name: str,
     evaluate: Rule,
     *,
-    vjp: Rule | Unsupported,
+    vjp: Rule | tuple[Rule | None, ...] | Unsupported,
     jvp: Rule | Unsupported,
     shape: Rule,
     batch: Rule,
     samples: Sequence[Any],
     doc: str,
     title: str | None = None,
+    masks: bool = False,
+    several: bool = False,
 ) -> Op:
-    """Enter an op by a `vjp(g, y, *xs, **params)` and a `jvp(tangents, y, *xs, **params)`."""
+    """Enter an op by a `vjp(g, y, *xs, **params)` and a `jvp(tangents, y, *xs, **params)`.
+
+    The vjp gives all cotangents at once, or is a tuple of rules, one per operand, run only where one is wanted.
+    """
     return Op(
         name,
         evaluate,
@@ -328,6 +365,8 @@ def general(
         rules=vjp,
         jvp=jvp,
         title=title,
+        masks=masks,
+        several=several,
     )
 
 
