@@ -1,9 +1,9 @@
 """The tape: a `Handle` is a value plus its place on the tape, a `Node` is one recorded operation.
 
-A value is an array, or a payload of its own kind (a `Symbol` while tracing, a dual number, a batch), or the handle of an
-outer level. Levels order them: with `d` transforms active outside, a handle recorded at depth `d` has level 2d+1, the
-payload of the d-th transform has level 2d, and an op is bound at the highest level among its operands. What belongs to a
-lower level is a constant there. This keeps nested derivatives apart.
+A value is an array, or a payload of its own kind (a `Symbol` while tracing, a dual number, a batch), or the handle of
+an outer level. Levels order them: with `d` transforms active outside, a handle recorded at depth `d` has level 2d+1,
+the payload of the d-th transform has level 2d, and an op is bound at the highest level among its operands. What belongs
+to a lower level is a constant there. This keeps nested derivatives apart.
 
 A node holds no handle of its own result, so graphs are freed by reference counting as soon as they are dropped.
 """
@@ -11,63 +11,64 @@ A node holds no handle of its own result, so graphs are freed by reference count
 from __future__ import annotations
 
 import itertools
-import linecache
-import os
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import CodeType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
+from pullback.ops.control import gate
 from pullback.ops.shape import sum_to
 from pullback.ops.table import NONE, SPEC, VALUE, Op
+from pullback.tape.hooks import HookHandle
+from pullback.tape.location import Location, is_internal
 from pullback.tape.state import modes
-from pullback.values.shape import Shape, spec_of
+from pullback.values.shape import Shape, Spec, broadcast_shapes, spec_of
 
-__all__ = ["LEAF", "AccumulateGrad", "Handle", "LeafMark", "Location", "Node", "Projection", "content", "leaf_mark", "new_handle", "wrap"]
+__all__ = [
+    "FLOAT32",
+    "FLOAT64",
+    "LEAF",
+    "AccumulateGrad",
+    "Edge",
+    "Handle",
+    "LeafMark",
+    "Location",
+    "Node",
+    "Projection",
+    "content",
+    "leaf_mark",
+    "make",
+    "make_leaf",
+    "new_handle",
+    "set_node",
+    "wrap",
+]
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_ONE_TRACKED = (True,)
 _NO_PARAMS: dict[str, Any] = {}
 next_number = itertools.count(1).__next__
 _getframe = sys._getframe
+make = object.__new__
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)  # to compare by identity: `.kind` costs a string
 
 
-class _InternalFiles(dict[str, bool]):
-    """Whether a source file is pullback's own, looked up by its name."""
-
-    def __missing__(self, file: str) -> bool:
-        self[file] = found = file.startswith(_ROOT)
-        return found
-
-
-_is_internal = _InternalFiles()
-
-
-class Location(NamedTuple):
-    """A line of the user's program."""
-
-    file: str
-    line: int
-    function: str
-
-    @property
-    def source(self) -> str:
-        return linecache.getline(self.file, self.line).strip()
-
-    def __str__(self) -> str:
-        source = self.source
-        return f'"{self.file}", line {self.line}, in {self.function}' + (f": `{source}`" if source else "")
+_user_code: CodeType | None = None  # the last code seen that is not pullback's own: loops need no look-up
 
 
 class LeafMark:
-    """Stands in a handle's place on the tape for "a leaf that requires a gradient"."""
+    """Stands in a handle's place on the tape for "a leaf that requires a gradient".
 
-    __slots__ = ("level",)
+    The leaves that a transform makes have a mark of their own, with the record number they were made at; 0 for others.
+    """
 
-    def __init__(self, level: int) -> None:
+    __slots__ = ("level", "since")
+
+    def __init__(self, level: int, since: int = 0) -> None:
         self.level = level
+        self.since = since
 
 
 _leaf_marks: dict[int, LeafMark] = {}
@@ -81,6 +82,14 @@ def leaf_mark(depth: int) -> LeafMark:
 LEAF = leaf_mark(0)
 
 
+def make_leaf(handle: Handle) -> None:
+    """Have `handle` require a gradient, as a leaf of the present depth."""
+    handle._node = leaf_mark(modes.depth)
+    # What a descent reads of it at every step is set here, though the class has it: Python finds that much quicker.
+    handle._grad, handle._hooks, handle._after = handle._grad, handle._hooks, handle._after
+    handle._version, handle._base = handle._version, handle._base
+
+
 class Handle:
     """A value plus its place on the tape. `pullback.Tensor` is this with its methods.
 
@@ -89,6 +98,7 @@ class Handle:
     _version  how often the memory was written in place; a view counts on its `_base`.
     _view     for a view: `(parent, op, params)`, how it was made.
     _views    weak references to the views of this base.
+    _hooks    called with the gradient that arrives; a result takes its place. `_after`: called when `.grad` has it.
     """
 
     _value: Any
@@ -99,8 +109,10 @@ class Handle:
     _views: list[weakref.ref[Handle]] | None = None
     _grad: Handle | None = None
     _hooks: dict[int, Callable[[Any], Any]] | None = None
+    _after: dict[int, Callable[[Any], Any]] | None = None
 
     maker: ClassVar[type[Handle]]
+    rebinds: ClassVar[bool] = False  # whether it may take another array, so that saving it needs a copy of the handle
 
     @property
     def level(self) -> int:
@@ -117,6 +129,60 @@ class Handle:
     def dtype(self) -> Any:
         return self._value.dtype
 
+    def eager(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """Apply `op` at once, and record it if the mode says so, if every payload is an array: in the thread's ordinary
+        mode, or with no more than a `GradientTape` open.
+        """
+        taped = False
+        fast = modes.fast
+        if fast != 2:
+            if fast:
+                return wrap(op.evaluate(*[a._value if isinstance(a, Handle) else a for a in args], **params))
+            taped = modes.session is not None and modes.grad and not modes.depth
+            if not taped:
+                return NotImplemented
+        if len(args) > 1:
+            try:
+                y = op.evaluate(*[a._value if isinstance(a, Handle) else a for a in args], **params)
+            except ValueError:
+                if op.is_elementwise:  # if it was the shapes, say so in tensors' terms
+                    broadcast_shapes(*[tuple(a.shape) for a in args if not isinstance(a, int | float | complex)])
+                raise
+            node = make_node(op, args, params, y, 0)
+            return wrap(y) if node is None else attach(node, y)
+        x = self._value
+        y = op.evaluate(x, **params)
+        place: Any = self._node
+        if place is None or taped or op.family == "nondifferentiable" or type(y) is tuple:
+            node = None if place is None else make_node(op, args, params, y, 0)
+            return wrap(y) if node is None else attach(node, y)
+        need_y, need_x = op.needs(_ONE_TRACKED)
+        versions = None
+        saved: Any = None
+        if need_x == SPEC:
+            saved = tuple.__new__(Spec, (x.shape, x.dtype))  # a third of the time of Spec(...)
+        elif need_x:
+            base = self._base
+            versions = (0, self._version if base is None else base._version)
+            saved = self
+        node = set_node(
+            make(Node),
+            op,
+            (self if type(place) is LeafMark else place,),
+            (y if need_y else None, saved),
+            versions,
+            params,
+        )
+        maker = Handle.maker
+        result: Any = make(maker)
+        result._value = y
+        result._node = node
+        result._version = 0
+        result._base = None
+        if need_y:
+            node.output = (weakref.ref(result), 0)
+        return result
+
     def bind(self, op: Op, args: tuple[Any, ...], params: dict[str, Any], level: int) -> Any:
         """Apply `op` at `level`, which is this handle's and the highest among `args`."""
         if level & 1 and level > 0:
@@ -125,9 +191,6 @@ class Handle:
             return wrap(op.evaluate(*map(payload, args), **params))
         return wrap(self._value.bind(op, tuple(_lowered(a, level) for a in args), params))
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-
 
 Handle.maker = Handle
 
@@ -135,8 +198,10 @@ Handle.maker = Handle
 def new_handle(value: Any, node: Node | LeafMark | None = None) -> Any:
     """A handle of the public type (`Tensor`) on a payload."""
     maker = Handle.maker
-    handle = maker.__new__(maker)
+    handle: Any = make(maker)
     handle._value = value
+    handle._version = 0  # set, though the class has them: Python finds what an instance has much quicker
+    handle._base = None
     if node is not None:
         handle._node = node
     return handle
@@ -189,11 +254,34 @@ class Node:
     arguments, `(y, *xs)`: a payload for `y`, and for each operand a handle, a number, a `Spec` or None.
     """
 
-    params: dict[str, Any] = _NO_PARAMS
-    shapes: tuple[Shape, ...] | None = None
-    level: int = 0
-    hooks: dict[int, Callable[[Any], Any]] | None = None
-    output: tuple[weakref.ref[Handle], int] | None = None
+    __slots__ = (
+        "__weakref__",
+        "code",
+        "edges",
+        "hooks",
+        "lasti",
+        "level",
+        "op",
+        "output",
+        "params",
+        "saved",
+        "seq",
+        "shapes",
+        "versions",
+    )
+
+    op: Any
+    edges: tuple[Node | Handle | None, ...]
+    saved: tuple[Any, ...] | None
+    versions: tuple[int, ...] | None
+    params: dict[str, Any]
+    shapes: tuple[Shape, ...] | None  # of the operands, where they were broadcast
+    output: tuple[weakref.ref[Handle], int] | None  # whose memory `saved[0]` is, and its version
+    hooks: dict[int, Callable[[Any], Any]] | None
+    level: int
+    seq: int  # the record number: higher than those of the operands
+    code: CodeType  # with `lasti`, the user's line
+    lasti: int
 
     def __init__(
         self,
@@ -201,20 +289,10 @@ class Node:
         edges: tuple[Node | Handle | None, ...],
         saved: tuple[Any, ...] | None,
         versions: tuple[int, ...] | None,
-        depth: int = 2,
+        params: dict[str, Any] = _NO_PARAMS,
+        level: int = 0,
     ) -> None:
-        self.op = op
-        self.edges = edges
-        self.saved = saved
-        self.versions = versions
-        self.seq = next_number()
-        frame = _getframe(depth)
-        code: CodeType = frame.f_code
-        while _is_internal[code.co_filename] and frame.f_back is not None:
-            frame = frame.f_back
-            code = frame.f_code
-        self.code = code
-        self.lasti = frame.f_lasti
+        set_node(self, op, edges, saved, versions, params, level)
 
     # What PyTorch shows of a node.
 
@@ -244,12 +322,66 @@ class Node:
 
     # The backward step.
 
-    def unpack(self, lift: bool, create_graph: bool) -> list[Any]:
-        """The saved `(y, *xs)` as the rule wants them: arrays, or handles if `lift`.
+    def arrays(self) -> Sequence[Any]:
+        """The saved `(y, *xs)` as arrays.
 
         Raises `RuntimeError` if they were freed, or changed in place since they were saved.
         """
-        if self.saved is None:
+        saved = self.saved
+        if saved is None or self.output is not None:
+            saved = self._checked()
+        versions = self.versions
+        if versions is None:
+            return saved
+        if len(saved) == 3:  # two operands, written out as in `pull`
+            y, a, b = saved
+            _, version_a, version_b = versions
+            if isinstance(a, Handle):
+                base = a._base
+                if (a._version if base is None else base._version) != version_a:
+                    self._modified("operand 0", a, version_a, version_of(a))
+                a = a._value
+            if isinstance(b, Handle):
+                base = b._base
+                if (b._version if base is None else base._version) != version_b:
+                    self._modified("operand 1", b, version_b, version_of(b))
+                b = b._value
+            return y, a, b
+        values: list[Any] = []
+        for item, version in zip(saved, versions):
+            if isinstance(item, Handle):
+                base = item._base
+                if (item._version if base is None else base._version) != version:
+                    self._modified(f"operand {len(values) - 1}", item, version, version_of(item))
+                item = item._value
+            values.append(item)
+        return values
+
+    def handles(self, create_graph: bool) -> Sequence[Any]:
+        """The saved `(y, *xs)` as handles: tracked with `create_graph`, else not at this node's level.
+
+        Raises as `arrays` does.
+        """
+        saved = self._checked()
+        values: list[Any] = []
+        for item, version in zip(saved, self.versions or (0,) * len(saved), strict=True):
+            if isinstance(item, Handle):
+                if version_of(item) != version:
+                    self._modified(f"operand {len(values) - 1}", item, version, version_of(item))
+                if not create_graph and item._node is not None and item._node.level == self.level:
+                    item = strip(item)
+            elif isinstance(item, np.ndarray | np.generic):
+                item = new_handle(item)
+            values.append(item)
+        y = saved[0]
+        if y is not None:
+            values[0] = new_handle(y, self) if create_graph else (y if isinstance(y, Handle) else new_handle(y))
+        return values
+
+    def _checked(self) -> tuple[Any, ...]:
+        """What was saved, if it is still there and the result, if that is part of it, still has its value."""
+        saved = self.saved
+        if saved is None:
             raise RuntimeError(
                 f"Trying to backward through the graph a second time: what {self.name()} (recorded at {self.location}) "
                 "had saved was freed by the first backward. Pass retain_graph=True to the first one if you need two."
@@ -258,67 +390,48 @@ class Node:
             ref, version = self.output
             holder = ref()
             if holder is not None and holder._version != version:
-                self._modified("its own result", self.saved[0], version, holder._version)
-        values = []
-        for item, version in zip(self.saved, self.versions, strict=True) if self.versions else ((x, 0) for x in self.saved):
-            if isinstance(item, Handle):
-                base = item._base
-                now = item._version if base is None else base._version
-                if now != version:
-                    self._modified(f"operand {len(values) - 1}", item, version, now)
-                if not lift:
-                    item = item._value
-                elif not create_graph and item._node is not None and item._node.level == self.level:
-                    item = strip(item)
-            elif lift and values and isinstance(item, np.ndarray | np.generic):
-                item = new_handle(item)
-            values.append(item)
-        if lift and values[0] is not None:
-            y = values[0]
-            values[0] = new_handle(y, self) if create_graph else (y if isinstance(y, Handle) else new_handle(y))
-        return values
+                self._modified("its own result", saved[0], version, holder._version)
+        return saved
 
     def _modified(self, what: str, value: Any, expected: int, found: int) -> None:
         raise RuntimeError(
             "one of the variables needed for gradient computation has been modified by an inplace operation: "
-            f"{what} of {self.name()}, {spec_of(value)}, was saved at version {expected} and is at version {found} now. "
+            f"{what} of {self.name()}, {spec_of(value)}, "
+            f"was saved at version {expected} and is at version {found} now. "
             f"The operation was recorded at {self.location}. Write to a copy (`.clone()`), or after backward()."
         )
 
-    def pull(self, g: Any, lift: bool, create_graph: bool) -> Any:
+    def pull(self, g: Any, lift: bool, create_graph: bool, gated: bool = False) -> Any:
         """Cotangents of the operands, aligned with `edges`, from the cotangent of the result.
 
-        Works on arrays, or on handles if `lift`; with `create_graph` the handles stay tracked.
+        Works on arrays, or on handles if `lift`; with `create_graph` the handles stay tracked. If `gated`, an
+        elementwise op turns a cotangent of 0 into cotangents of 0, whatever its slopes.
         """
-        saved = self.saved
-        if lift or self.output is not None or saved is None:
-            values: Any = self.unpack(lift, create_graph)
-        elif self.versions is None:
-            values = saved
-        else:
-            values = []
-            for item, version in zip(saved, self.versions):  # noqa: B905 (of one length since they were recorded)
-                if isinstance(item, Handle):
-                    base = item._base
-                    if (item._version if base is None else base._version) != version:
-                        self.unpack(lift, create_graph)  # raises
-                    item = item._value
-                values.append(item)
-        rules = self.op.rules
+        op = self.op
+        rules = op.rules
         params = self.params
-        conjugate = type(g) is not tuple and g.dtype.kind == "c"
-        if conjugate:
-            g = g.conj()
+        values: Any = self.saved
+        if lift:
+            values = self.handles(create_graph)
+        elif self.versions is not None or self.output is not None or values is None:
+            values = self.arrays()
+        conjugate = False
+        if g.__class__ is not tuple:
+            dtype = g.dtype
+            if dtype is not FLOAT32 and dtype is not FLOAT64 and dtype.kind == "c":
+                conjugate = True
+                g = g.conj()
         if type(rules) is not tuple:
             grads: Any = rules(g, *values, **params)
-        elif len(rules) == 1:
-            grads = (rules[0](g, *values, **params),)
-        elif len(rules) == 2 and not params:
+        elif len(rules) == 2 and not params:  # arithmetic: by far the commonest, so written out
+            y, a, b = values
             left, right = self.edges
             grads = (
-                None if left is None else rules[0](g, *values),
-                None if right is None else rules[1](g, *values),
+                None if left is None else rules[0](g, y, a, b),
+                None if right is None else rules[1](g, y, a, b),
             )
+        elif len(rules) == 1:
+            grads = (rules[0](g, *values, **params),)
         else:
             grads = [
                 None if edge is None or rule is None else rule(g, *values, **params)
@@ -326,10 +439,13 @@ class Node:
             ]
         if conjugate:
             grads = [None if d is None else d.conj() for d in grads]
-        if self.shapes is not None:
+        if gated and op.family == "elementwise":
+            grads = [None if d is None else _gated(d, g) for d in grads]
+        shapes = self.shapes
+        if shapes is not None:
             grads = [
                 None if d is None else (d if d.shape == shape else sum_to(d, shape))
-                for d, shape in zip(grads, self.shapes, strict=True)
+                for d, shape in zip(grads, shapes, strict=True)
             ]
         return grads
 
@@ -339,23 +455,22 @@ class Node:
             self.saved = None
 
 
-
-
-
-
+def _gated(d: Any, g: Any) -> Any:
+    """The cotangent d, made from g, with zeros where g has them."""
+    if isinstance(d, np.ndarray | np.generic) and np.isfinite(d).all():
+        return d
+    return gate(d, g)
 
 
 class Projection(Node):
-    """The place on the tape of one result of an op with several."""
+    """The place on the tape of one result of an op with several. The walk puts its cotangent beside the others'."""
+
+    __slots__ = ("count", "index")
 
     def __init__(self, source: Node, index: int, count: int) -> None:
-        super().__init__(source.op, (source,), (), None)
-        self.level = source.level
+        super().__init__(source.op, (source,), (), None, level=source.level)
         self.index = index
         self.count = count
-
-    def pull(self, g: Any, lift: bool, create_graph: bool) -> Any:
-        return [tuple(g if i == self.index else None for i in range(self.count))]
 
 
 class AccumulateGrad:
@@ -391,36 +506,71 @@ def _next_function(edge: Node | Handle | None) -> tuple[Node | AccumulateGrad | 
     return edge, 0
 
 
-class HookHandle:
-    """A registered hook; `remove()` takes it off."""
-
-    __slots__ = ("hooks", "key")
-
-    def __init__(self, hooks: dict[int, Callable[[Any], Any]], hook: Callable[[Any], Any]) -> None:
-        self.hooks = hooks
-        self.key = next_number()
-        hooks[self.key] = hook
-
-    def remove(self) -> None:
-        self.hooks.pop(self.key, None)
-
+Edge = Node | Handle | None
 
 # Recording
 
 
-def edge_of(handle: Any) -> Node | Handle | None:
-    node = handle._node
-    return handle if type(node) is LeafMark else node
+def set_node(
+    node: Node,
+    op: Any,
+    edges: tuple[Edge, ...],
+    saved: tuple[Any, ...] | None,
+    versions: tuple[int, ...] | None,
+    params: dict[str, Any] = _NO_PARAMS,
+    level: int = 0,
+) -> Node:
+    """Fill in a new node, with the user's line. `set_node(make(Node), ...)` is `Node(...)` in two thirds of the time:
+    Python calls functions quicker than classes.
+    """
+    global _user_code
+    node.op = op
+    node.edges = edges
+    node.saved = saved
+    node.versions = versions
+    node.params = params
+    node.level = level
+    node.seq = next_number()
+    node.shapes = None
+    node.output = None
+    node.hooks = None
+    frame = _getframe(2)
+    code = frame.f_code
+    if code is not _user_code:
+        while is_internal[code.co_filename] and frame.f_back is not None:
+            frame = frame.f_back
+            code = frame.f_code
+        _user_code = code
+    node.code = code
+    node.lasti = frame.f_lasti
+    return node
+
+
+def edge_of(handle: Any) -> Edge:
+    """Where a cotangent of `handle` goes."""
+    node: Any = handle._node
+    return handle if type(node) is LeafMark else node  # type: ignore[no-any-return]
 
 
 def is_inexact(value: Any) -> bool:
     return value.dtype.kind in "fc"
 
 
-def _snapshot(arg: Any) -> Any:
+def _spec(arg: Any) -> Spec:
+    value = arg._value if isinstance(arg, Handle) else arg
+    return Spec(value.shape, value.dtype)
+
+
+def snapshot(arg: Any) -> Any:
     """An operand to save. Arrays are saved with their memory, whose writes are counted; a payload of another kind never
     changes, but its handle may move to another, so the handle is copied."""
-    if isinstance(arg, Handle) and type(arg._node) is not LeafMark and not isinstance(arg._value, np.ndarray | np.generic):
+    if not isinstance(arg, Handle):
+        return arg
+    if arg.rebinds:
+        copy = new_handle(arg._value, arg._node)
+        copy._base = arg if arg._base is None else arg._base
+        return copy
+    if type(arg._node) is not LeafMark and not isinstance(arg._value, np.ndarray | np.generic):
         return new_handle(arg._value, arg._node)
     return arg
 
@@ -432,7 +582,7 @@ def make_node(op: Op, args: tuple[Any, ...], params: dict[str, Any], y: Any, lev
     edges: list[Node | Handle | None] = []
     per_operand = type(op.rules) is tuple
     for i, arg in enumerate(args):
-        place = arg._node if isinstance(arg, Handle) else None
+        place: Any = arg._node if isinstance(arg, Handle) else None
         if place is None or place.level != level or (per_operand and op.rules[i] is None):  # type: ignore[index]
             edges.append(None)
         else:
@@ -444,14 +594,10 @@ def make_node(op: Op, args: tuple[Any, ...], params: dict[str, Any], y: Any, lev
     saved: list[Any] = [y if needs[0] == VALUE else None]
     versions = None
     for arg, need in zip(args, needs[1:], strict=True):
-        saved.append(None if need == NONE else spec_of(arg) if need == SPEC else _snapshot(arg))
+        saved.append(None if need == NONE else _spec(arg) if need == SPEC else snapshot(arg))
     if VALUE in needs[1:]:
         versions = (0, *[version_of(item) if isinstance(item, Handle) else 0 for item in saved[1:]])
-    node = Node(op, tuple(edges), tuple(saved), versions, depth=3)
-    if params:
-        node.params = params
-    if level:
-        node.level = level
+    node = set_node(make(Node), op, tuple(edges), tuple(saved), versions, params, level)
     if op.is_elementwise:
         found = tuple([np.shape(arg) if not isinstance(arg, Handle) else arg._value.shape for arg in args])
         if any(shape != y.shape for shape in found):
@@ -466,8 +612,7 @@ def _record(op: Op, args: tuple[Any, ...], params: dict[str, Any], level: int) -
             for arg in args
         ]
     )
-    # In the thread's ordinary mode every payload is an array, so there is no lower level to dispatch to.
-    y = op.evaluate(*map(payload, inner), **params) if modes.fast else op(*inner, **params)
+    y = op(*inner, **params)
     return place(op, args, params, y, level) if modes.grad else wrap(y)
 
 
@@ -489,13 +634,23 @@ def place(op: Op, args: tuple[Any, ...], params: dict[str, Any], y: Any, level: 
 def attach(node: Node, y: Any) -> Any:
     """Handles on the payload(s) `y` whose place on the tape is `node`."""
     if isinstance(y, tuple | list):
-        return tuple(
+        parts = tuple(
             [
                 new_handle(payload(part), Projection(node, i, len(y)) if is_inexact(part) else None)
                 for i, part in enumerate(y)
             ]
         )
+        for part in parts:
+            note(part)
+        return parts
     handle = new_handle(payload(y), node)
     if node.saved and node.saved[0] is not None:
         node.output = (weakref.ref(handle), 0)
+    note(handle)
     return handle
+
+
+def note(handle: Any) -> None:
+    """Let an open `GradientTape` know of a handle that was put on the tape."""
+    if modes.session is not None:
+        modes.session.note(handle)

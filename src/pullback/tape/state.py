@@ -6,20 +6,24 @@ Every mode switch is a context manager with try/finally, and every mode belongs 
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
 
 __all__ = [
+    "detect_anomaly",
     "enable_grad",
+    "inference_mode",
     "is_anomaly_enabled",
     "is_grad_enabled",
     "modes",
     "nested",
     "no_grad",
-    "set_anomaly",
+    "numpy_promotion",
+    "set_detect_anomaly",
     "set_grad_enabled",
 ]
 
@@ -27,16 +31,37 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class Listener(Protocol):
+    """What an open `GradientTape` leaves in the thread's modes."""
+
+    def note(self, handle: Any) -> None:
+        """A handle was put on the tape."""
+
+    def read(self, variable: Any) -> Any:
+        """The place on the tape of a Variable read now, None if no tape watches it."""
+
+
 class _Modes(threading.local):
-    """`fast` sums up the others: gradients recorded, no transform active, no anomaly mode. Operators read it first."""
+    """The modes, as plain attributes: reading one is on the path of every operation.
+
+    fast     sums up the others, and operators read it first: 0 if there is something special (a transform or a
+             `GradientTape` is active, or anomaly mode); else every payload is an array, and 2 means that gradients are
+             recorded, 1 that they are not.
+    session  what is told of new handles while a `GradientTape` is open.
+    numpy    operators of unlike dtypes promote them as NumPy does, not as PyTorch does.
+    """
 
     grad: bool = True
+    numpy: bool = False
     depth: int = 0
     anomaly: bool = False
-    fast: bool = True
+    session: Listener | None = None
+    special: bool = False
+    fast: int = 2
 
     def refresh(self) -> None:
-        self.fast = self.grad and not self.depth and not self.anomaly
+        self.special = self.depth > 0 or self.anomaly or self.session is not None
+        self.fast = 0 if self.special else 2 if self.grad else 1
 
 
 modes = _Modes()
@@ -86,25 +111,24 @@ class set_grad_enabled:
 class _GradMode:
     """Shared by `no_grad` and `enable_grad`: reusable and re-entrant, as a context manager or a decorator."""
 
-    mode: bool
+    mode: ClassVar[bool]
+    _previous: list[bool]
+
+    __slots__ = ("_previous",)
 
     def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
-        self = super().__new__(cls)
-        if function is None:
-            return self
-        return self(function)
-
-    def __init__(self, function: Callable[..., Any] | None = None) -> None:
-        self._previous: list[bool] = []
+        self = object.__new__(cls)
+        self._previous = []
+        return self if function is None else self(function)
 
     def __enter__(self) -> None:
         self._previous.append(modes.grad)
-        modes.grad = self.mode
-        modes.refresh()
+        modes.grad = grad = self.mode
+        modes.fast = 0 if modes.special else 2 if grad else 1
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        modes.grad = self._previous.pop()
-        modes.refresh()
+        modes.grad = grad = self._previous.pop()
+        modes.fast = 0 if modes.special else 2 if grad else 1
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         return _decorate(function, type(self))
@@ -120,20 +144,50 @@ class no_grad(_GradMode):
     False
     """
 
+    __slots__ = ()
     mode = False
 
 
 class enable_grad(_GradMode):
     """Record again inside `no_grad`: a context manager or a decorator."""
 
+    __slots__ = ()
     mode = True
 
 
 def _decorate(function: Callable[P, R], mode: Callable[[], Any]) -> Callable[P, R]:
+    if inspect.isgeneratorfunction(function):
+        return _decorate_generator(function, mode)
+
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         with mode():
             return function(*args, **kwargs)
+
+    return wrapper
+
+
+def _decorate_generator(function: Callable[P, Any], mode: Callable[[], Any]) -> Callable[P, Any]:
+    """The mode holds while the generator runs, and not while its consumer does."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Generator[Any, Any, Any]:
+        generator = function(*args, **kwargs)
+        resume: Callable[[], Any] = functools.partial(next, generator)
+        while True:
+            try:
+                with mode():
+                    item = resume()
+            except StopIteration as end:
+                return end.value
+            try:
+                resume = functools.partial(generator.send, (yield item))
+            except GeneratorExit:
+                with mode():
+                    generator.close()
+                raise
+            except BaseException as error:
+                resume = functools.partial(generator.throw, error)
 
     return wrapper
 
@@ -151,13 +205,57 @@ def nested() -> Iterator[int]:
 
 
 @contextmanager
-def set_anomaly(mode: bool) -> Iterator[None]:
-    """Anomaly mode for the block; see `pullback.autograd.set_detect_anomaly`."""
-    previous = modes.anomaly
-    modes.anomaly = mode
-    modes.refresh()
+def numpy_promotion(mode: bool) -> Iterator[None]:
+    """Promote dtypes as NumPy does for the block, or as PyTorch does."""
+    previous = modes.numpy
+    modes.numpy = mode
     try:
         yield
     finally:
-        modes.anomaly = previous
+        modes.numpy = previous
+
+
+class set_detect_anomaly:
+    """Turn anomaly mode on or off: at once when called, until the end of the block as a context manager.
+
+    In anomaly mode a backward pass whose gradients become NaN raises `RuntimeError`, naming the operation that made the
+    first one and the line that recorded it. With `check_nan` False nothing is looked for.
+
+    >>> import numpy as np
+    >>> import pullback as pb
+    >>> x = pb.tensor(0.0, requires_grad=True)
+    >>> with np.errstate(all="ignore"), pb.autograd.set_detect_anomaly(True):
+    ...     (pb.sqrt(x) * 0.0).backward()
+    Traceback (most recent call last):
+    RuntimeError: Function 'SqrtBackward0' returned nan values in its 0th output. The operation was recorded at ...
+    """
+
+    def __init__(self, mode: bool, check_nan: bool = True) -> None:
+        self._previous = modes.anomaly
+        self.mode = bool(mode and check_nan)
+        self._switch(self.mode)
+
+    def _switch(self, mode: bool) -> None:
+        modes.anomaly = mode
         modes.refresh()
+
+    def __enter__(self) -> None:
+        self._switch(self.mode)
+
+    def __exit__(self, *error: object) -> None:
+        self._switch(self._previous)
+
+
+class detect_anomaly(set_detect_anomaly):
+    """Anomaly mode for the block; see `set_detect_anomaly`."""
+
+    def __init__(self, check_nan: bool = True) -> None:
+        super().__init__(True, check_nan)
+        self._switch(self._previous)
+
+
+def inference_mode(mode: Any = True) -> Any:
+    """`no_grad`, as a context manager or a decorator; with `mode` False it changes nothing."""
+    if callable(mode):
+        return no_grad(mode)
+    return no_grad() if mode else set_grad_enabled(modes.grad)
