@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pullback.tape.engine import accumulate_into_leaves, walk
-from pullback.tape.node import Handle, LeafMark, new_handle
+from pullback.tape.node import Handle, LeafMark, edge_of, new_handle
 from pullback.tape.state import enable_grad
 from pullback.tensor.dispatch import is_raw
 
@@ -70,33 +70,36 @@ def backward(
     """Add the gradients of `tensors` to the `.grad` of the leaves they depend on.
 
     `grad_tensors` are the cotangents, of the tensors' shapes; a scalar needs none. `retain_graph` keeps what the graph
-    saved for another pass; `create_graph` records the pass itself, for higher derivatives, and implies it. With `inputs`
-    only those tensors' `.grad` are added to. Nothing is changed if an error is raised.
+    saved for another pass; `create_graph` records the pass itself, for higher derivatives, and implies it. With
+    `inputs` only those tensors' `.grad` are added to. Nothing is changed if an error is raised.
     """
+    if grad_tensors is None and inputs is None and not create_graph and isinstance(tensors, Handle):
+        one = _ONE.get(type(tensors._value))  # the usual case: the gradient of one number
+        node: Any = tensors._node
+        if one is not None and node is not None:
+            edge = tensors if type(node) is LeafMark else node
+            accumulate_into_leaves(walk((edge,), (one,), None, bool(retain_graph), False), False)
+            return
     roots = _sequence(tensors)
     retain = create_graph if retain_graph is None else retain_graph
-    if grad_tensors is None and inputs is None and not create_graph and len(roots) == 1:
-        one = _ONE.get(type(roots[0]._value))  # the usual case: the gradient of one number
-        if one is not None and roots[0]._node is not None:
-            leaves, _ = walk(roots, (one,), None, retain, False)
-            accumulate_into_leaves(leaves, False)
-            return
     gradients = _sequence(grad_tensors) if grad_tensors is not None else (None,) * len(roots)
     lift = _must_lift(roots, gradients, create_graph)
     cotangents = _cotangents(roots, gradients, lift)
+    edges = [edge_of(x) for x in roots]
+    goals = None if inputs is None else [edge_of(x) for x in _sequence(inputs)]
     if not lift:
-        leaves, arrived = walk(roots, cotangents, None if inputs is None else _sequence(inputs), retain, False)
+        arrived = walk(edges, cotangents, goals, retain, False)
     else:
         with enable_grad():
-            leaves, arrived = walk(roots, cotangents, None if inputs is None else _sequence(inputs), retain, create_graph)
+            arrived = walk(edges, cotangents, goals, retain, create_graph)
     if inputs is not None:
         chosen = _sequence(inputs)
-        for leaf in [leaf for leaf in leaves if not any(leaf is x for x in chosen)]:
-            del leaves[leaf]
-        for x, g in zip(chosen, arrived, strict=True):
+        for leaf in [leaf for leaf in arrived[0] if not any(leaf is x for x in chosen)]:
+            del arrived[0][leaf]
+        for x, g in zip(chosen, arrived[2], strict=True):
             if g is not None and not isinstance(x._node, LeafMark):
                 _add_grad(x, g)
-    accumulate_into_leaves(leaves, create_graph)
+    accumulate_into_leaves(arrived, create_graph)
 
 
 def _add_grad(x: Any, g: Any) -> None:
@@ -115,8 +118,8 @@ def grad(
 ) -> tuple[Any, ...]:
     """The gradients of the sum of `outputs` (weighted by `grad_outputs`) with respect to each of `inputs`.
 
-    Returns a tuple of Tensors with the inputs' shapes and dtypes; no `.grad` is touched. An input that the outputs don't
-    depend on raises `RuntimeError`, or gives None with `allow_unused`, or zeros with `materialize_grads`.
+    Returns a tuple of Tensors with the inputs' shapes and dtypes; no `.grad` is touched. An input that the outputs
+    don't depend on raises `RuntimeError`, or gives None with `allow_unused`, or zeros with `materialize_grads`.
 
     >>> import pullback as pb
     >>> x = pb.tensor(3.0, requires_grad=True)
@@ -132,13 +135,14 @@ def grad(
     lift = _must_lift(roots, gradients, create_graph)
     cotangents = _cotangents(roots, gradients, lift)
     retain = create_graph if retain_graph is None else retain_graph
+    edges, goals = [edge_of(x) for x in roots], [edge_of(x) for x in sources]
     if lift:
         with enable_grad():
-            _, arrived = walk(roots, cotangents, sources, retain, create_graph)
+            _, _, found = walk(edges, cotangents, goals, retain, create_graph)
     else:
-        _, arrived = walk(roots, cotangents, sources, retain, False)
+        _, _, found = walk(edges, cotangents, goals, retain, False)
     results: list[Any] = []
-    for i, (x, g) in enumerate(zip(sources, arrived, strict=True)):
+    for i, (x, g) in enumerate(zip(sources, found, strict=True)):
         if g is None:
             if materialize_grads:
                 g = np.zeros(x.shape, x._value.dtype)

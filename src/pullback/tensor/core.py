@@ -4,26 +4,54 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
-from pullback.tape.node import Handle, HookHandle, LeafMark, Node, Projection, leaf_mark, new_handle
-from pullback.tape.state import modes
+from pullback.tape.hooks import HookHandle
+from pullback.tape.node import Handle, LeafMark, Node, Projection, make_leaf, new_handle
 from pullback.tensor import autograd
 from pullback.tensor.arithmetic import ArithmeticMethods
+from pullback.tensor.comparison import ComparisonMethods
 from pullback.tensor.conversion import ConversionMethods
-from pullback.tensor.dispatch import as_handle, is_raw, materialize
+from pullback.tensor.creation import CreationMethods, legacy_array
+from pullback.tensor.device import check_device
+from pullback.tensor.dispatch import is_raw, materialize
 from pullback.tensor.formatting import format_tensor
 from pullback.tensor.indexing import IndexMethods
+from pullback.tensor.linalg_namespace import FactorMethods
 from pullback.tensor.linear import LinearMethods
+from pullback.tensor.mutation import InplaceMethods
+from pullback.tensor.numpy_protocol import NumpyMethods
+from pullback.tensor.rearranging import RearrangeMethods
 from pullback.tensor.reduction import ReductionMethods
+from pullback.tensor.scanning import ScanMethods
 from pullback.tensor.shaping import ShapeMethods
+from pullback.tensor.sorting import SortMethods
+from pullback.tensor.special import SpecialMethods
 from pullback.values.dtype import DType, as_dtype
 from pullback.values.shape import Size
 
 __all__ = ["Tensor"]
 
 
-class Tensor(ArithmeticMethods, ReductionMethods, ShapeMethods, IndexMethods, LinearMethods, ConversionMethods, Handle):
+class Tensor(
+    NumpyMethods,
+    ArithmeticMethods,
+    ComparisonMethods,
+    InplaceMethods,
+    ReductionMethods,
+    ScanMethods,
+    SortMethods,
+    ShapeMethods,
+    RearrangeMethods,
+    IndexMethods,
+    LinearMethods,
+    FactorMethods,
+    SpecialMethods,
+    ConversionMethods,
+    CreationMethods,
+    Handle,
+):
     """An array that remembers how it was computed.
 
     Made by `pb.tensor`, the creation functions, or operations on other tensors; `Tensor(...)` itself gives a float32
@@ -38,7 +66,9 @@ class Tensor(ArithmeticMethods, ReductionMethods, ShapeMethods, IndexMethods, Li
     tensor([2., 4.])
     """
 
-    __array_priority__ = 1000
+    def __init__(self, *data: Any, device: Any = None) -> None:
+        check_device(device)
+        self._value = legacy_array("Tensor", data)
 
     # What it is
 
@@ -73,11 +103,11 @@ class Tensor(ArithmeticMethods, ReductionMethods, ShapeMethods, IndexMethods, Li
         if requires_grad:
             if self._value.dtype.kind not in "fc":
                 raise RuntimeError(
-                    "only Tensors of floating point and complex dtype can require gradients, "
+                    "only Tensors of floating point dtype can require gradients: "
                     f"this one is {self._value.dtype}; make it with dtype=pb.float32, or call .float()"
                 )
             if self._node is None:
-                self._node = leaf_mark(modes.depth)
+                make_leaf(self)
         else:
             self._node = None
         return self
@@ -95,21 +125,18 @@ class Tensor(ArithmeticMethods, ReductionMethods, ShapeMethods, IndexMethods, Li
             return node.edges[0]  # type: ignore[return-value]
         return node if isinstance(node, Node) else None
 
-    @property
-    def grad(self) -> Tensor | None:
-        """The gradient that `backward()` has accumulated, or None."""
-        return self._grad  # type: ignore[return-value]
-
-    @grad.setter
-    def grad(self, value: Tensor | None) -> None:
+    def _set_grad(self, value: Tensor | None) -> None:
         if value is not None:
             if not isinstance(value, Tensor):
                 raise TypeError(f"assigned grad expected to be a Tensor or None but got {type(value).__name__}")
             if value.shape != self.shape:
                 raise RuntimeError(
-                    f"assigned grad has data of a different size: {tuple(value.shape)}, the tensor has {tuple(self.shape)}"
+                    f"assigned grad has data of a different size: {tuple(value.shape)}, not {tuple(self.shape)}"
                 )
         self._grad = value
+
+    # Read on every step of a descent: `attrgetter` spares it a Python call.
+    grad = property(attrgetter("_grad"), _set_grad, doc="The gradient that `backward()` has accumulated, or None.")
 
     def backward(
         self,
@@ -131,6 +158,14 @@ class Tensor(ArithmeticMethods, ReductionMethods, ShapeMethods, IndexMethods, Li
         if self._hooks is None:
             self._hooks = {}
         return HookHandle(self._hooks, hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Any], Any]) -> HookHandle:
+        """Call `hook(tensor)` when `backward()` has added to the `.grad` of this leaf."""
+        if type(self._node) is not LeafMark:
+            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        if self._after is None:
+            self._after = {}
+        return HookHandle(self._after, hook)
 
     def retain_grad(self) -> None:
         """Have `backward()` fill `.grad` of this tensor too, though it is not a leaf."""
@@ -170,7 +205,11 @@ class Tensor(ArithmeticMethods, ReductionMethods, ShapeMethods, IndexMethods, Li
 
     @data.setter
     def data(self, value: Tensor) -> None:
-        self._value = as_handle(value)._value
+        if not isinstance(value, Handle):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
+        if self._node is not None and value._value.dtype.kind not in "fc":
+            raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
+        self._value = value._value
 
     __hash__ = object.__hash__
 

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from pullback.ops.table import VALUE, Op
-from pullback.tape.node import Handle, LeafMark, Node, make_node, new_handle, payload
+from pullback.tape.node import Handle, LeafMark, Node, make_node, new_handle, note, payload
 from pullback.tape.state import modes
 from pullback.tensor.dispatch import is_raw, materialize
+from pullback.values.dtype import type_name
 
 __all__ = ["bump", "check_writable", "move", "store", "update"]
 
@@ -28,7 +29,11 @@ def bump(handle: Handle) -> None:
 
 
 def check_writable(handle: Handle) -> None:
-    """Raise `RuntimeError` for a write that would be recorded on a leaf (or a view of one) that requires a gradient."""
+    """Raise `RuntimeError` for a write that would be recorded on a leaf (or a view of one) that requires a gradient, or
+    that would change several elements at once because they share memory.
+    """
+    if handle._view is not None and (type(handle._value) is not np.ndarray or not handle._value.flags.writeable):
+        _check_elements_apart(handle)
     if not modes.grad:
         return
     if type(handle._node) is LeafMark:
@@ -36,11 +41,26 @@ def check_writable(handle: Handle) -> None:
             "a leaf Variable that requires grad is being used in an in-place operation. "
             "Update it under `with pb.no_grad():`, or write to a copy."
         )
-    if handle._base is not None and type(handle._base._node) is LeafMark and handle._view is not None:
+    root = handle
+    while root._view is not None:
+        root = root._view[0]
+    if root is not handle and type(root._node) is LeafMark:
         raise RuntimeError(
             "a view of a leaf Variable that requires grad is being used in an in-place operation. "
             "Update it under `with pb.no_grad():`, or write to a copy."
         )
+
+
+def _check_elements_apart(handle: Handle) -> None:
+    view = handle._view
+    while view is not None:
+        parent, op, _ = view
+        if op.writeback is None:
+            raise RuntimeError(
+                "unsupported operation: more than one element of the written-to tensor refers to a single memory "
+                "location. Please clone() the tensor before performing the operation."
+            )
+        view = parent._view
 
 
 def store(handle: Handle, y: Any) -> None:
@@ -50,9 +70,13 @@ def store(handle: Handle, y: Any) -> None:
     """
     value = handle._value
     if np.shape(y) != value.shape:
-        raise RuntimeError(f"output with shape {list(value.shape)} doesn't match the broadcast shape {list(np.shape(y))}")
+        raise RuntimeError(
+            f"output with shape {list(value.shape)} doesn't match the broadcast shape {list(np.shape(y))}"
+        )
     if not np.can_cast(y.dtype, value.dtype, "same_kind"):
-        raise RuntimeError(f"result type {y.dtype} can't be cast to the desired output type {value.dtype}")
+        raise RuntimeError(
+            f"result type {type_name(y.dtype)} can't be cast to the desired output type {type_name(value.dtype)}"
+        )
     if isinstance(value, np.generic):
         handle._value = value.dtype.type(y)
     else:
@@ -80,11 +104,12 @@ def update(
         return handle
     if not raw:
         old = new_handle(handle._value, handle._node)
-        move(handle, op(old, *others, **params))
+        move(handle, op(old, *(old if x is handle else x for x in others), **params))
         return handle
     flags = tuple(isinstance(x, Handle) and x._node is not None for x in (handle, *others))
-    reads_old = op.needs(flags)[1] == VALUE
+    reads_old = op.needs(flags)[1] == VALUE or any(x is handle for x in others)
     old = new_handle(handle._value.copy() if reads_old else handle._value, handle._node)
+    others = tuple(old if x is handle else x for x in others)
     if write is not None:
         write(materialize(handle))
         y = handle._value
@@ -117,7 +142,8 @@ def _settle(handle: Any, place: Any, raw: bool) -> None:
     """Give `handle` its new place on the tape, and carry the write to its base and to the base's other views."""
     if modes.grad:
         handle._node = place
-        if isinstance(place, Node) and place.output is not None:
+        note(handle)
+        if isinstance(place, Node) and place.saved and place.saved[0] is not None:
             holder = handle if handle._base is None else handle._base
             place.output = (weakref.ref(holder), holder._version)
     elif raw:
@@ -135,6 +161,7 @@ def _settle(handle: Any, place: Any, raw: bool) -> None:
         else:
             new = back(*args, **kwargs)
             parent._value, parent._node = payload(new) if new._node is None else new._value, new._node
+        note(parent)
         path.add(id(parent))
         child = parent
     for ref in base._views or ():
@@ -148,3 +175,4 @@ def _settle(handle: Any, place: Any, raw: bool) -> None:
         else:
             new = op(parent, **params)
             other._value, other._node = new._value, new._node
+        note(other)
