@@ -11,7 +11,7 @@ from pullback.ops.elementwise import add
 from pullback.ops.table import Op
 from pullback.tape.node import Handle, content, new_handle
 from pullback.tape.state import nested
-from pullback.transforms.lifting import as_operand, unlike
+from pullback.transforms.lifting import as_operand, promotion_for, unlike
 from pullback.transforms.tree import flatten
 
 __all__ = ["Dual", "jvp"]
@@ -99,9 +99,9 @@ def jvp(
 ) -> tuple[Any, ...]:
     """Value of `f(*primals)` and its derivative in the direction `tangents`, in one forward pass.
 
-    `primals` and `tangents` are tuples of nested containers of arrays, numbers or Tensors, alike in structure, shape and
-    dtype. Returns `(value, tangent)`, or `(value, tangent, aux)` with `has_aux`, when f returns `(value, aux)`. Results are
-    NumPy's if all primals were, else Tensors. Raises `TypeError` for integer primals or unlike tangents.
+    `primals` and `tangents` are tuples of nested containers of arrays, numbers or Tensors, alike in structure, shape
+    and dtype. Returns `(value, tangent)`, or `(value, tangent, aux)` with `has_aux`, when f returns `(value, aux)`.
+    Results are NumPy's if all primals were, else Tensors. Raises `TypeError` for integer primals or unlike tangents.
 
     >>> import numpy as np
     >>> import pullback as pb
@@ -115,12 +115,14 @@ def jvp(
     if not tree.same_as(tangent_tree):
         raise TypeError("jvp: primals and tangents must have the same structure")
     xs = [as_operand(x, "jvp") for x in leaves]
+    back = unlike(leaves)
     with nested() as level:
         duals = []
         for x, t in zip(xs, directions, strict=True):
             t = as_operand(t, "jvp", like=x)
             duals.append(new_handle(Dual(content(x), content(t), 2 * level)))
-        result = f(*tree.unflatten(duals))
+        with promotion_for(leaves):
+            result = f(*tree.unflatten(duals))
         aux = None
         if has_aux:
             result, aux = result
@@ -128,8 +130,7 @@ def jvp(
         values, derivatives = zip(*(_split(out, 2 * level) for out in outs), strict=True) if outs else ((), ())
         if has_aux:
             found, aux_tree = flatten(aux)
-            aux = aux_tree.unflatten([_split(a, 2 * level)[0] for a in found])
-    back = unlike(leaves)
+            aux = aux_tree.unflatten([back(_split(a, 2 * level)[0]) if isinstance(a, Handle) else a for a in found])
     value, tangent = out_tree.unflatten(list(map(back, values))), out_tree.unflatten(list(map(back, derivatives)))
     return (value, tangent, aux) if has_aux else (value, tangent)
 

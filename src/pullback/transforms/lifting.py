@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from pullback.tape.node import Handle, new_handle, payload
+from pullback.tape.state import modes
+from pullback.tensor.conversion import PlainNumbersError
 
-__all__ = ["as_operand", "to_handle", "unlike"]
+__all__ = ["as_operand", "promotion_for", "to_handle", "unlike"]
 
 
 def to_handle(x: Any) -> Any:
@@ -49,13 +52,38 @@ def as_operand(x: Any, name: str, like: Any = None) -> Any:
     return handle
 
 
+@contextmanager
+def promotion_for(arguments: Sequence[Any]) -> Iterator[None]:
+    """The promotion a function of these arguments runs with: NumPy's if none is a Tensor, else what holds already.
+
+    NumPy covers the error of `out[i] = x`, for an array `out`, with "setting an array element with a sequence": the
+    first one is raised again, from the same line.
+    """
+    previous = modes.numpy
+    modes.numpy = previous or not any(isinstance(x, Handle) for x in arguments)
+    try:
+        yield
+    except ValueError as error:
+        reason = error.__cause__
+        if isinstance(reason, PlainNumbersError):
+            raise reason.with_traceback(error.__traceback__) from None
+        raise
+    finally:
+        modes.numpy = previous
+
+
 def unlike(arguments: Sequence[Any]) -> Callable[[Any], Any]:
-    """How results go back to the caller: as NumPy's where no argument was a Tensor and nothing tracks them."""
+    """How results go back to the caller: as NumPy's where no argument was a Tensor and nothing tracks them.
+
+    Those of no axes are NumPy scalars, as the results of NumPy's own functions are.
+    """
     if any(isinstance(x, Handle) for x in arguments):
         return lambda result: result
 
     def to_numpy(result: Any) -> Any:
         value = payload(result)
-        return value if isinstance(value, np.ndarray | np.generic) else result
+        if isinstance(value, np.ndarray):
+            return value if value.ndim else value[()]
+        return value if isinstance(value, np.generic) else result
 
     return to_numpy

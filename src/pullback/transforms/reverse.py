@@ -4,37 +4,45 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from pullback.ops.control import identity
-from pullback.tape.engine import reach, walk
-from pullback.tape.node import Handle, leaf_mark, new_handle, next_number, strip, wrap
+from pullback.tape.engine import explore, reach, walk
+from pullback.tape.node import Handle, LeafMark, Node, edge_of, new_handle, next_number, strip, wrap
 from pullback.tape.state import enable_grad, modes
 from pullback.transforms.forward import jvp
-from pullback.transforms.lifting import as_operand, to_handle, unlike
-from pullback.transforms.tree import Tree, flatten
+from pullback.transforms.lifting import as_operand, promotion_for, to_handle, unlike
+from pullback.transforms.tree import Tree, flatten, map_leaves
 from pullback.transforms.vmap import vmap
 
 __all__ = ["grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "value_and_grad", "vjp"]
 
 ArgNums = int | Sequence[int]
+_RAW = (np.ndarray, np.generic)
+argument = identity.titled("ArgumentBackward0")  # a copy of a tracked argument: the place of that argument in a run
 
 
 def _as_leaf(x: Any, name: str) -> Any:
     """A new place on the tape for an argument: derivatives are with respect to it and nothing it was computed from."""
     handle = as_operand(x, name)
-    if handle._node is None:
-        return new_handle(handle._value, leaf_mark(modes.depth))
-    return identity(handle)
+    place = handle._node
+    if place is not None and place.level == modes.depth:
+        return argument(handle)
+    # What is tracked outside of the transform we are in becomes the payload of a leaf inside.
+    return new_handle(handle._value if place is None else handle, LeafMark(modes.depth, next_number()))
 
 
 class _Recorded:
     """A function's run on tracked arguments: what came out, and the way back."""
 
-    def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Sequence[int], name: str) -> None:
+    def __init__(
+        self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Sequence[int], name: str
+    ) -> None:
         self.since = next_number()
+        self.depth = modes.depth
         self.arguments: list[Any] = []  # as the caller gave them
         self.leaves: list[Any] = []
         self.trees: list[Tree] = []
@@ -49,48 +57,86 @@ class _Recorded:
             self.leaves += handles
             self.trees.append(tree)
             inner[i] = tree.unflatten(handles)
-        self.result = f(*inner, **kwargs)
+        self.goals = [edge_of(x) for x in self.leaves]
+        self.back = unlike(self.arguments)
+        with promotion_for(self.arguments):
+            self.result = f(*inner, **kwargs)
+
+    def is_outside(self, edge: Any) -> bool:
+        """Whether a node was recorded, or a leaf made, before this run."""
+        if isinstance(edge, Node):
+            return edge.seq < self.since
+        place = edge._node
+        return place is not None and not (type(place) is LeafMark and place.since >= self.since)
 
     def pull(self, outs: Sequence[Any], cotangents: Sequence[Any], retain: bool = False) -> list[Any]:
         """Cotangents of the leaves, as handles, from those of `outs`; differentiable if anything outside needs it."""
-        pairs = [(o, g) for o, g in zip(outs, cotangents, strict=True) if isinstance(o, Handle) and o._node is not None]
-        roots = [o for o, _ in pairs]
-        needed, foreign = reach(roots, self.leaves, self.since)
-        create = foreign or any(g._node is not None for _, g in pairs)
-        raw = not create and all(isinstance(h._value, np.ndarray | np.generic) for pair in pairs for h in pair)
-        gradients = [g._value if raw else g for _, g in pairs]
-        _, arrived = walk(roots, gradients, self.leaves, retain or create, create, needed)
+        roots = []
+        gradients: list[Any] = []
+        create, raw = False, True
+        for out, g in zip(outs, cotangents, strict=True):
+            if isinstance(out, Handle) and out._node is not None and out._node.level == self.depth:
+                roots.append(edge_of(out))
+                gradients.append(g)
+                create = create or g._node is not None
+                raw = raw and isinstance(out._value, _RAW) and isinstance(g._value, _RAW)
+        needed, foreign = explore(roots, self.goals, self.is_outside)
+        if foreign:
+            create, needed = True, reach(roots, self.goals)
+        if raw and not create:
+            gradients = [g._value for g in gradients]
+        _, _, arrived = walk(roots, gradients, self.goals, retain or create, create, needed)
         return [
-            new_handle(np.zeros(x.shape, x._value.dtype)) if g is None else wrap(g)
+            new_handle(np.zeros(x._value.shape, x._value.dtype)) if g is None else wrap(g)
             for x, g in zip(self.leaves, arrived, strict=True)
         ]
 
     def rebuild(self, gradients: list[Any]) -> list[Any]:
         """Gradients in the containers of the arguments, NumPy's if these were."""
-        back = unlike(self.arguments)
-        ready = [back(g) for g in gradients]
-        result = []
-        start = 0
-        for tree in self.trees:
-            result.append(tree.unflatten(ready[start : start + tree.size]))
-            start += tree.size
-        return result
+        ready = iter([self.back(g) for g in gradients])
+        return [tree.unflatten([next(ready) for _ in range(tree.size)]) for tree in self.trees]
 
     def release(self, result: Any) -> Any:
         """A result as the caller may see it: without its place on this tape, unless something outside tracks it too."""
-        back = unlike(self.arguments)
         leaves, tree = flatten(result)
-        return tree.unflatten([back(self._outside(x)) if isinstance(x, Handle) else x for x in leaves])
+        return tree.unflatten([self.back(self._outside(x)) if isinstance(x, Handle) else x for x in leaves])
 
     def _outside(self, x: Any) -> Any:
-        if x._node is None:
+        if x._node is None or explore([edge_of(x)], self.goals, self.is_outside)[1]:
             return x
-        _, foreign = reach([x], self.leaves, self.since)
-        return x if foreign else strip(x)
+        return strip(x)
 
 
 def _argnums(argnums: ArgNums) -> tuple[int, ...]:
     return (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+
+def _scalar_gradient(
+    f: Callable[..., Any], argnums: ArgNums, has_aux: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[_Recorded, Any, Any, Any]:
+    """The run of a scalar function, its value and what else it returned, both still on the tape, and its gradient."""
+    record = _Recorded(f, args, kwargs, _argnums(argnums), "grad")
+    value, aux = _with_aux(record.result, has_aux, "grad")
+    value = to_handle(value)
+    shape, dtype = tuple(value.shape), value._value.dtype
+    if shape and np.prod(shape) != 1:
+        raise TypeError(
+            f"grad needs a function that returns one number, this one returned shape {shape}; "
+            "reduce it (np.sum, .mean()), or use pb.jacobian"
+        )
+    if dtype.kind != "f":
+        raise TypeError(f"grad needs a real floating-point result, this one is {dtype}")
+    seed = new_handle(np.ones(shape, dtype) if shape else np.dtype(dtype).type(1))
+    found = record.rebuild(record.pull([value], [seed]))
+    return record, value, aux, found[0] if isinstance(argnums, int) else tuple(found)
+
+
+def _with_aux(result: Any, has_aux: bool, name: str) -> tuple[Any, Any]:
+    if not has_aux:
+        return result, None
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"{name}: with has_aux the function returns a pair (value, aux), not {type(result).__name__}")
+    return result
 
 
 def value_and_grad(
@@ -108,25 +154,11 @@ def value_and_grad(
     >>> pb.value_and_grad(lambda x: np.sum(x**2))(np.array([1.0, 2.0]))
     (np.float64(5.0), array([2., 4.]))
     """
-    numbers = _argnums(argnums)
 
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         with enable_grad():
-            record = _Recorded(f, args, kwargs, numbers, "grad")
-            value, aux = record.result if has_aux else (record.result, None)
-            if not isinstance(value, Handle):
-                value = to_handle(value)
-            if tuple(value.shape) != () and np.prod(value.shape) != 1:
-                raise TypeError(
-                    f"grad needs a function that returns one number, this one returned shape {tuple(value.shape)}; "
-                    "reduce it (np.sum, .mean()), or use pb.jacobian"
-                )
-            if value._value.dtype.kind != "f":
-                raise TypeError(f"grad needs a real floating-point result, this one is {value._value.dtype}")
-            seed = new_handle(np.ones(tuple(value.shape), value._value.dtype)[()])
-            found = record.rebuild(record.pull([value], [seed]))
-            gradient = found[0] if isinstance(argnums, int) else tuple(found)
+            record, value, aux, gradient = _scalar_gradient(f, argnums, has_aux, args, kwargs)
             value = record.release(value)
             return ((value, record.release(aux)), gradient) if has_aux else (value, gradient)
 
@@ -143,12 +175,12 @@ def grad(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False) -> 
     >>> pb.grad(pb.grad(lambda x: x**3))(2.0)
     np.float64(12.0)
     """
-    both = value_and_grad(f, argnums, has_aux)
 
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
-        value, gradient = both(*args, **kwargs)
-        return (gradient, value[1]) if has_aux else gradient
+        with enable_grad():
+            record, _, aux, gradient = _scalar_gradient(f, argnums, has_aux, args, kwargs)
+            return (gradient, record.release(aux)) if has_aux else gradient
 
     return run
 
@@ -156,8 +188,8 @@ def grad(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False) -> 
 def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     """Value of `f(*primals)`, and the function that pulls a cotangent of it back to cotangents of the primals.
 
-    Returns `(value, pullback)`, or `(value, pullback, aux)` with `has_aux`. `pullback(cotangent)` takes a container like the
-    value, and gives a tuple with a container like each primal; it can be called any number of times.
+    Returns `(value, pullback)`, or `(value, pullback, aux)` with `has_aux`. `pullback(cotangent)` takes a container
+    like the value, and gives a tuple with a container like each primal; it can be called any number of times.
 
     >>> import numpy as np
     >>> import pullback as pb
@@ -167,16 +199,14 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[An
     """
     with enable_grad():
         record = _Recorded(f, primals, {}, range(len(primals)), "vjp")
-    result, aux = record.result if has_aux else (record.result, None)
+    result, aux = _with_aux(record.result, has_aux, "vjp")
     outs, out_tree = flatten(result)
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
         found, tree = flatten(cotangent)
         if not tree.same_as(out_tree):
             raise TypeError("vjp: the cotangent must have the structure of the function's result")
-        gs = [
-            as_operand(g, "vjp cotangent", like=to_handle(out)) for g, out in zip(found, outs, strict=True)
-        ]
+        gs = [as_operand(g, "vjp cotangent", like=to_handle(out)) for g, out in zip(found, outs, strict=True)]
         with enable_grad():
             return tuple(record.rebuild(record.pull(outs, gs, retain=True)))
 
@@ -184,34 +214,26 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[An
     return (value, pullback, record.release(aux)) if has_aux else (value, pullback)
 
 
-def _basis(x: Any) -> Any:
-    """The unit vectors of the space of `x`, along a new first axis."""
-    size = int(np.prod(x.shape))
-    return np.eye(size, dtype=x._value.dtype).reshape((size, *x.shape))
-
-
-def _stack_jacobian(
-    columns: Callable[[Any], Any], handles: list[Any]
-) -> list[list[Any]]:
-    """For each handle, what `columns` gives for each of its unit vectors (zeros elsewhere), batched in front."""
-    blocks = []
-    for i, x in enumerate(handles):
-
-        def one(direction: Any, i: int = i) -> Any:
-            return columns(
-                [direction if j == i else np.zeros(tuple(h.shape), h._value.dtype) for j, h in enumerate(handles)]
-            )
-
-        blocks.append(vmap(one)(_basis(x)))
-    return blocks
+def _basis(xs: Sequence[Any]) -> tuple[list[Any], list[int]]:
+    """The unit vectors of the space of all of `xs` together, along a new first axis, and where each one's begin and
+    end.
+    """
+    sizes = [int(np.prod(x.shape)) for x in xs]
+    bounds = [0, *np.cumsum(sizes).tolist()]
+    units = []
+    for x, start, size in zip(xs, bounds, sizes, strict=False):
+        block = np.zeros((bounds[-1], size), x._value.dtype)
+        np.fill_diagonal(block[start:], 1)
+        units.append(new_handle(block.reshape((bounds[-1], *x.shape))))
+    return units, bounds
 
 
 def jacrev(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The Jacobian by reverse mode: one backward pass, batched over the entries of the result.
 
-    The result has the structure of f's result, each leaf holding the structure of the argument, each leaf of that of shape
-    `result.shape + argument.shape` (and a tuple of these if `argnums` is a tuple). Cheapest when the result is smaller than
-    the arguments.
+    The result has the structure of f's result, each leaf holding the structure of the argument, each leaf of that of
+    shape `result.shape + argument.shape` (and a tuple of these if `argnums` is a tuple). Cheapest when the result is
+    smaller than the arguments.
 
     >>> import numpy as np
     >>> import pullback as pb
@@ -225,22 +247,26 @@ def jacrev(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False) -
     def run(*args: Any, **kwargs: Any) -> Any:
         with enable_grad():
             record = _Recorded(f, args, kwargs, numbers, "jacrev")
-            result, aux = record.result if has_aux else (record.result, None)
+            result, aux = _with_aux(record.result, has_aux, "jacrev")
             outs, out_tree = flatten(result)
             handles = [to_handle(out) for out in outs]
-
-            def rows(cotangents: list[Any]) -> list[Any]:
-                return record.pull(handles, [to_handle(g) for g in cotangents], retain=True)
-
+            units, bounds = _basis(handles)
+            rows = vmap(lambda *gs: record.pull(handles, gs, retain=True))(*units)  # [argument leaf], results in front
             blocks = []
-            for out, found in zip(handles, _stack_jacobian(rows, handles), strict=True):
-                shaped = [wrap(g).reshape((*out.shape, *g.shape[1:])) for g in map(to_handle, found)]
-                parts = record.rebuild(shaped)
+            for out, (start, stop) in zip(handles, pairwise(bounds), strict=True):
+                parts = record.rebuild([_block(row, start, stop, (*out.shape, *row.shape[1:])) for row in rows])
                 blocks.append(parts[0] if isinstance(argnums, int) else tuple(parts))
             jacobian = out_tree.unflatten(blocks)
             return (jacobian, record.release(aux)) if has_aux else jacobian
 
     return run
+
+
+def _block(rows: Any, start: int, stop: int, shape: tuple[int, ...]) -> Any:
+    """Some of the rows of a matrix of derivatives, in another shape."""
+    if stop - start < rows.shape[0]:
+        rows = rows[start:stop]
+    return rows.reshape(shape)
 
 
 def jacfwd(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False) -> Callable[..., Any]:
@@ -255,46 +281,51 @@ def jacfwd(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False) -
         flat = [flatten(args[i]) for i in numbers]
         leaves = [x for found, _ in flat for x in found]
         handles = [as_operand(x, "jacfwd") for x in leaves]
+        units, bounds = _basis(handles)
+        back = unlike(leaves)
         aux: Any = None
         out_tree: Any = None
-        back = unlike(leaves)
 
-        def at(xs: list[Any]) -> Any:
+        def at(*xs: Any) -> Any:
             nonlocal out_tree
             inner = list(args)
-            rest = list(xs)
+            rest = iter(xs)
             for i, (found, tree) in zip(numbers, flat, strict=True):
-                inner[i] = tree.unflatten(rest[: len(found)])
-                rest = rest[len(found) :]
-            result = f(*inner, **kwargs)
-            result, extra = result if has_aux else (result, None)
+                inner[i] = tree.unflatten([next(rest) for _ in found])
+            with promotion_for(leaves):
+                result, extra = _with_aux(f(*inner, **kwargs), has_aux, "jacfwd")
             outs, out_tree = flatten(result)
             return outs, extra
 
-        def columns(directions: list[Any]) -> Any:
+        def push(*tangents: Any) -> Any:
             nonlocal aux
-            _, tangents, aux = jvp(at, (handles,), (directions,), has_aux=True)
-            return tangents
+            _, derivatives, aux = jvp(at, handles, tangents, has_aux=True)
+            aux = map_leaves(lambda x: back(x) if isinstance(x, Handle) else x, aux)
+            return derivatives
 
-        blocks = _stack_jacobian(columns, handles)  # [argument leaf][result leaf], batch in front
+        columns = vmap(push)(*units)  # [result leaf], arguments in front
         table = []
-        for outs in zip(*blocks, strict=True):
-            row = []
-            for x, block in zip(handles, outs, strict=True):
-                block = to_handle(block)
-                shape = (*x.shape, *block.shape[1:])
-                moved = wrap(block).reshape(shape)
-                rank, own = len(shape), len(x.shape)
-                row.append(back(moved.permute((*range(own, rank), *range(own)))))
-            parts = []
-            for found, tree in flat:
-                parts.append(tree.unflatten(row[: len(found)]))
-                row = row[len(found) :]
+        for column in map(to_handle, columns):
+            rank = len(column.shape)
+            shape = tuple(column.shape)[1:]
+            column = column.permute((*range(1, rank), 0))  # arguments last
+            row = [
+                back(_columns(column, start, stop, (*shape, *x.shape)))
+                for x, (start, stop) in zip(handles, pairwise(bounds), strict=True)
+            ]
+            rest = iter(row)
+            parts = [tree.unflatten([next(rest) for _ in found]) for found, tree in flat]
             table.append(parts[0] if isinstance(argnums, int) else tuple(parts))
         jacobian = out_tree.unflatten(table)
         return (jacobian, aux) if has_aux else jacobian
 
     return run
+
+
+def _columns(matrix: Any, start: int, stop: int, shape: tuple[int, ...]) -> Any:
+    if stop - start < matrix.shape[-1]:
+        matrix = matrix[..., start:stop]
+    return matrix.reshape(shape)
 
 
 jacobian = jacrev
@@ -325,4 +356,3 @@ def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     """
     numbers: ArgNums = 0 if len(primals) == 1 else tuple(range(len(primals)))
     return jvp(grad(f, numbers), tuple(primals), tuple(tangents))[1]
-

@@ -1,13 +1,21 @@
-"""Nested containers: tuples, named tuples, lists, dicts, dataclasses, None, and what registers itself, as lists of leaves."""
+"""Nested containers as lists of leaves: tuples, named tuples, lists, dicts, dataclasses, None, and what registers
+itself.
+
+A field of a dataclass made with `metadata={"static": True}` is part of the container, not a leaf.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["Tree", "flatten", "map_leaves", "register"]
+import numpy as np
+
+from pullback.tape.node import Handle
+
+__all__ = ["Tree", "flatten", "leaves_like", "map_leaves", "register"]
 
 Flatten = Callable[[Any], tuple[list[Any], Any]]
 Rebuild = Callable[[Any, list[Any]], Any]
@@ -51,12 +59,13 @@ class Tree(NamedTuple):
         return (
             self.kind is other.kind
             and len(self.children) == len(other.children)
-            and (self.kind is not dict or self.rest == other.rest)
+            and (self.kind not in (dict, OrderedDict) or self.rest[0] == other.rest[0])
             and all(a.same_as(b) for a, b in zip(self.children, other.children, strict=True))
         )
 
 
 _LEAF = Tree(None, None, (), None)
+_PLAIN = {float, int, complex, bool, np.ndarray, np.float64, np.float32}  # known to be leaves
 
 
 def _open(x: Any) -> tuple[list[Any], Any, Rebuild] | None:
@@ -69,7 +78,8 @@ def _open(x: Any) -> tuple[list[Any], Any, Rebuild] | None:
     if kind is list:
         return list(x), None, lambda rest, children: children
     if kind is dict or kind is OrderedDict:
-        return list(x.values()), (kind, tuple(x)), lambda rest, children: rest[0](zip(rest[1], children, strict=True))
+        keys = _in_order(x)
+        return [x[key] for key in keys], (keys, tuple(x)), _rebuild_ordered if kind is OrderedDict else _rebuild_dict
     if isinstance(x, tuple) and hasattr(x, "_fields"):
         return list(x), kind, lambda rest, children: rest(*children)
     for registered, flat, rebuild in _registry:
@@ -77,16 +87,35 @@ def _open(x: Any) -> tuple[list[Any], Any, Rebuild] | None:
             children, rest = flat(x)
             return children, rest, rebuild
     if dataclasses.is_dataclass(x) and not isinstance(x, type):
-        names = [f.name for f in dataclasses.fields(x)]
+        names = [f.name for f in dataclasses.fields(x) if not f.metadata.get("static")]
         return [getattr(x, name) for name in names], (x, names), _rebuild_dataclass
     return None
+
+
+def _in_order(keys: Iterable[Any]) -> list[Any]:
+    """Keys in an order that does not depend on how the dict was made, if they have one."""
+    try:
+        return sorted(keys)
+    except TypeError:
+        return list(keys)
+
+
+def _rebuild_dict(rest: Any, children: list[Any]) -> Any:
+    keys, order = rest
+    found = dict(zip(keys, children, strict=True))
+    return {key: found[key] for key in order}
+
+
+def _rebuild_ordered(rest: Any, children: list[Any]) -> Any:
+    return OrderedDict(_rebuild_dict(rest, children))
 
 
 def _rebuild_dataclass(rest: Any, children: list[Any]) -> Any:
     original, names = rest
     copy = object.__new__(type(original))
-    for name, value in vars(original).items() if hasattr(original, "__dict__") else ():
-        object.__setattr__(copy, name, value)
+    kept = vars(original) if hasattr(original, "__dict__") else {f.name: None for f in dataclasses.fields(original)}
+    for name in kept:
+        object.__setattr__(copy, name, getattr(original, name))
     for name, child in zip(names, children, strict=True):
         object.__setattr__(copy, name, child)
     return copy
@@ -99,7 +128,7 @@ def flatten(x: Any) -> tuple[list[Any], Tree]:
     >>> leaves, tree.unflatten([10, 20, 30])
     ([1, 2, 3], {'a': [10, 20], 'b': (30, None)})
     """
-    opened = _open(x)
+    opened = None if type(x) in _PLAIN or isinstance(x, Handle) else _open(x)
     if opened is None:
         return [x], _LEAF
     children, rest, rebuild = opened
@@ -110,6 +139,23 @@ def flatten(x: Any) -> tuple[list[Any], Tree]:
         leaves += found
         trees.append(tree)
     return leaves, Tree(type(x), rest, tuple(trees), rebuild)
+
+
+def leaves_like(tree: Tree, x: Any, message: str) -> list[Any]:
+    """The leaves of `x`, which has the structure of `tree`; None in it stands for a None in place of every leaf below.
+
+    Raises `TypeError` with `message` if the structure is another.
+    """
+    if x is None:
+        return [None] * tree.size
+    if tree.rebuild is None:
+        return [x]
+    opened = _open(x)
+    if opened is None or len(opened[0]) != len(tree.children):
+        raise TypeError(message)
+    return [
+        leaf for child, part in zip(tree.children, opened[0], strict=True) for leaf in leaves_like(child, part, message)
+    ]
 
 
 def map_leaves(function: Callable[..., Any], x: Any, *others: Any) -> Any:

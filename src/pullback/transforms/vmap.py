@@ -12,7 +12,7 @@ from pullback.ops.shape import broadcast_to, transpose
 from pullback.ops.table import Op
 from pullback.tape.node import Handle, content, new_handle, wrap
 from pullback.tape.state import nested
-from pullback.transforms.lifting import to_handle, unlike
+from pullback.transforms.lifting import promotion_for, to_handle, unlike
 from pullback.transforms.tree import Tree, flatten
 from pullback.values.shape import normalize_axis
 
@@ -62,6 +62,8 @@ def _spread_axes(axes: Any, tree: Tree) -> list[int | None]:
     children = list(axes.values()) if isinstance(axes, dict) else list(axes)
     if len(children) != len(tree.children):
         raise ValueError(f"vmap: {len(children)} axes were given for {len(tree.children)} values")
+    if isinstance(axes, dict):
+        children = [axes[key] for key in tree.rest[0]]
     return [axis for prefix, child in zip(children, tree.children, strict=True) for axis in _spread_axes(prefix, child)]
 
 
@@ -102,7 +104,8 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0, **unsupport
                 x if axis is None else new_handle(Batch(content(_front(to_handle(x), axis)), level))
                 for x, axis in zip(leaves, axes, strict=True)
             ]
-            outs, out_tree = flatten(f(*tree.unflatten(inner), **kwargs))
+            with promotion_for(leaves):
+                outs, out_tree = flatten(f(*tree.unflatten(inner), **kwargs))
             places = _spread_axes(out_axes, out_tree)
             results = [_unbatch(out, level, size, place) for out, place in zip(outs, places, strict=True)]
         back = unlike(leaves)
