@@ -7,11 +7,12 @@ plain Python data and what the caller's table of names returns, and the only cal
 
 from __future__ import annotations
 
+import io
 import pickle
 import pickletools
 import struct
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -81,6 +82,7 @@ def mismatch(name: str) -> CheckpointError:
 _SCALARS: Final = frozenset({str, int, float, bool, complex, bytes, type(None)})
 _KEY_PARTS: Final = 1000
 _PLAIN_ONLY: Final = "a checkpoint is made of tensors, plain values and containers of them"
+_OPCODES: Final = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 _LITERALS: Final = frozenset(
     "BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT BINUNICODE SHORT_BINUNICODE BINUNICODE8 "
     "BINBYTES SHORT_BINBYTES BINBYTES8".split()
@@ -112,6 +114,29 @@ def _check_key(key: object) -> None:
             raise refuse(f"a dict key or set element made of {type(part).__name__}", "use strings or numbers as keys")
 
 
+def _instructions(stream: io.BytesIO) -> Iterator[tuple[str, Any, int]]:
+    """The name, the argument and the position of each instruction, up to the one that ends the stream.
+
+    Raises `ValueError` for a damaged one. The instructions of the old text protocol come without their argument.
+    """
+    while True:
+        position = stream.tell()
+        opcode = _OPCODES.get(stream.read(1))
+        if opcode is None:
+            raise ValueError("it ends, or goes on with an instruction that does not exist")
+        arg: Any = None
+        if opcode.name == "GLOBAL":
+            module, attribute = stream.readline(), stream.readline()
+            if not attribute.endswith(b"\n"):
+                raise ValueError("it ends in a name")
+            arg = f"{module[:-1].decode()}.{attribute[:-1].decode()}"
+        elif opcode.arg is not None and opcode.arg.n != pickletools.UP_TO_NEWLINE:
+            arg = opcode.arg.reader(stream)
+        yield opcode.name, arg, position
+        if opcode.name == "STOP":
+            return
+
+
 def execute(program: bytes, find: Callable[[str], object], fetch: Callable[[object], object]) -> Any:
     """The value that the pickle `program` describes.
 
@@ -141,12 +166,12 @@ def execute(program: bytes, find: Callable[[str], object], fetch: Callable[[obje
         return stack[-1]
 
     try:
-        for opcode, argument, at in pickletools.genops(program):
-            arg: Any = argument
-            position = at or 0
-            match opcode.name:
+        for instruction, arg, position in _instructions(io.BytesIO(program)):  # noqa: B007 (damaged reads position)
+            match instruction:
                 case "BINPUT" | "LONG_BINPUT":
                     memo[arg] = stack[-1]
+                case "MEMOIZE":
+                    memo[len(memo)] = stack[-1]
                 case "BINGET" | "LONG_BINGET":
                     if arg not in memo:
                         raise damaged(f"memo entry {arg} was never stored, but read")
@@ -189,7 +214,7 @@ def execute(program: bytes, find: Callable[[str], object], fetch: Callable[[obje
                 case "BYTEARRAY8":
                     stack.append(bytearray(arg))
                 case "GLOBAL":
-                    stack.append(find(arg.replace(" ", ".", 1)))
+                    stack.append(find(arg))
                 case "STACK_GLOBAL":
                     attribute, module = stack.pop(), stack.pop()
                     if type(module) is not str or type(attribute) is not str:

@@ -55,7 +55,9 @@ _STORAGE: Final = {
     "complex128": "ComplexDoubleStorage",
 }
 _UNTYPED: Final = ("uint16", "uint32", "uint64")  # in an UntypedStorage, the dtype standing at the tensor
+_DTYPE_NAMES: Final = ("torch.float", "torch.complex", "torch.int", "torch.uint", "torch.qint", "torch.quint")
 _ALIGNMENT: Final = 64
+_ZIP64: Final = 1 << 30  # a record from this size on gets the longer header, well before it must
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -133,7 +135,7 @@ class _Archive:
             raise _damaged("a record reaches past its end")
         self._stream.seek(start)
         while into:
-            chunk = self._stream.read(min(len(into), 1 << 24))
+            chunk = self._stream.read(min(len(into), 1 << 20))
             if not chunk:
                 raise _damaged("it ends inside a record")
             into[: len(chunk)] = chunk
@@ -255,8 +257,8 @@ class _Rebuild:
 
     def _from_type(self, args: tuple[Any, ...]) -> object:
         match args:
-            case (Function(call=rebuild), Function(call=None), tuple() as inner, _) if rebuild is not None:
-                return rebuild(inner)
+            case (Function(call=rebuild), Function(call=None), tuple() as inner, _) if rebuild == self._tensor:
+                return self._tensor(inner)
         raise mismatch("_rebuild_from_type_v2")
 
     def _made(self, leaf: Leaf) -> object:
@@ -302,8 +304,7 @@ def _view(flat: Array, offset: int, size: tuple[Any, ...], stride: tuple[Any, ..
 
 
 def _advice(name: str) -> str:
-    module = name.rpartition(".")[0]
-    if module == "torch" or "_dtype" in name:
+    if name.endswith("Storage") or name.startswith(_DTYPE_NAMES):
         return "in PyTorch, cast to a dtype pullback has, such as .float(), before saving"
     if name.startswith("torch._utils._rebuild"):
         return "in PyTorch, make it a plain tensor with .cpu(), .to_dense() or .dequantize() before saving"
@@ -325,14 +326,14 @@ def write(obj: object, stream: BinaryIO, to_leaf: ToLeaf) -> None:
     between its tensors' first and last elements, and a tensor that is alone in it holds no gaps. NumPy scalars are
     written as Python numbers. The same object gives the same bytes.
 
-    Raises `TypeError`, naming the place, for what a checkpoint cannot hold, and `ValueError` for a tuple that contains
-    itself and for nesting deeper than Python's stack. Nothing is written then.
+    Raises `TypeError`, naming the place, for what a checkpoint cannot hold, and `ValueError` for ints of more than 2039
+    bits and for nesting deeper than Python's stack. Nothing is written then.
     """
     emitter = Emitter(to_leaf)
     try:
         emitter.emit(obj)
     except RecursionError:
-        raise ValueError("cannot save an object that is nested so deeply, or a tuple that contains itself") from None
+        raise ValueError("cannot save an object that is nested deeper than Python's stack; flatten it") from None
     storages, places = _layout([leaf.array for leaf in emitter.leaves])
 
     def leaf_ops(index: int) -> bytes:
@@ -425,9 +426,6 @@ def _leaf_ops(leaf: Leaf, place: _Place, count: int) -> bytes:
     if not leaf.is_parameter:
         return tensor
     return call_ops("torch._utils._rebuild_parameter", tensor, bool_ops(leaf.requires_grad), hooks)
-
-
-_ZIP64: Final = 1 << 30  # a record from this size on gets the longer header, well before it must
 
 
 def _write_record(archive: zipfile.ZipFile, stream: BinaryIO, name: str, data: Array) -> None:

@@ -29,6 +29,7 @@ _DTYPES: Final = {
     "BOOL": "bool",
     "C64": "complex64",
 }
+_LONGEST_HEADER: Final = 100_000_000  # of the format
 
 
 def _library() -> Any:
@@ -76,7 +77,7 @@ def read_metadata(stream: BinaryIO) -> dict[str, str]:
     stream.seek(0)
     size = int.from_bytes(stream.read(8), "little")
     try:
-        metadata = json.loads(stream.read(size)).get("__metadata__", {})
+        metadata = json.loads(stream.read(min(size, _LONGEST_HEADER))).get("__metadata__", {})
         return {str(key): str(value) for key, value in metadata.items()}
     except (ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise CheckpointError(f"the safetensors header is damaged ({error}); restore the file") from error
