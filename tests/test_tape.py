@@ -384,6 +384,22 @@ def test_writes_through_views_are_counted(write: Callable[[Any], Any]) -> None:
     assert "is at version 1 now" in text
 
 
+@pytest.mark.parametrize(
+    "join",
+    [
+        lambda w, c: pb.cat([w, c]),
+        lambda w, c: pb.stack([w, c]),
+        lambda w, c: pb.index_put(w * 1, (pb.tensor([1, 0, 2]),), c),
+    ],
+)
+def test_an_operand_of_which_only_the_shape_is_read_may_be_written(join: Callable[[Any, Any], Any]) -> None:
+    w, constant = leaf(1.0, 2.0, 3.0), pb.zeros(3, dtype=pb.float64)
+    y = join(w, constant)
+    constant += 1
+    y.sum().backward()
+    assert w.grad.tolist() == ([0.0] * 3 if y.shape == (3,) else [1.0] * 3)
+
+
 def test_a_view_that_was_saved_notices_a_write_to_its_base() -> None:
     x = leaf(1.0, 2.0, 3.0, 4.0)
     y = x * 2

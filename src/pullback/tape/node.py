@@ -591,6 +591,8 @@ def make_node(op: Op, args: tuple[Any, ...], params: dict[str, Any], y: Any, lev
     if True not in tracked:
         return None
     needs = op.needs(tracked)
+    if op.joint:  # it is linear in every inexact operand, tracked or not: its rules read no more than their shapes
+        needs = (needs[0], *[min(n, SPEC) if is_inexact(a) else n for a, n in zip(args, needs[1:], strict=True)])
     saved: list[Any] = [y if needs[0] == VALUE else None]
     versions = None
     for arg, need in zip(args, needs[1:], strict=True):

@@ -15,7 +15,7 @@ from pullback.ops.activation import logsigmoid
 from pullback.ops.elementwise import where
 from pullback.ops.shape import broadcast_to, reshape
 from pullback.ops.table import Op
-from pullback.tape.node import Handle, LeafMark, Node, make, new_handle, set_node
+from pullback.tape.node import Handle, Node, edge_of, make, new_handle, set_node, version_of
 from pullback.tape.state import modes
 from pullback.tensor.dispatch import as_handle, to_dtype
 from pullback.values.dtype import promote, type_name
@@ -414,26 +414,17 @@ def _recorded(input: Any, target: Any, reduction: str, ignore_index: int) -> Any
     if len(t) != len(x):
         return None
     y, parts = l.cross_entropy_parts(x, t, reduction, ignore_index)
-    place = input._node
-    if place is None:
+    if input._node is None:
         return new_handle(y)
     node = set_node(
         make(Node),
         l.cross_entropy,
-        _edges(input, place),
+        (edge_of(input), None),
         (None, input, target, parts),
-        (0, _version(input), _version(target), 0),
+        (0, version_of(input), version_of(target), 0),
         {"reduction": reduction, "ignore_index": ignore_index},
     )
     return new_handle(y, node)
-
-
-def _edges(x: Any, place: Any) -> tuple[Any, None]:
-    return (x if type(place) is LeafMark else place), None
-
-
-def _version(x: Any) -> int:
-    return x._version if x._base is None else x._base._version  # type: ignore[no-any-return]
 
 
 def _cross_entropy_of_probabilities(x: Any, t: Any, weight: Any, reduction: str, label_smoothing: float) -> Any:
