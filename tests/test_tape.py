@@ -462,6 +462,20 @@ def test_accumulation_is_in_place() -> None:
     x.grad = None
 
 
+def test_numbers_and_arrays_of_no_dimensions_add_up() -> None:
+    """Cotangents of one value come as either, in any order, and the sum of two of them is a number."""
+
+    def slope(x, v):
+        return pb.jvp(lambda x: np.maximum(x, x), (x,), (v,))[1]
+
+    _, pull = pb.vjp(slope, 1.0, 0.3)
+    assert pull(1.0) == (0.0, 1.0)
+    x = pb.tensor(1.0, requires_grad=True)
+    parts = [pb.where(x > 0, x, 0.0), x * 2.0, pb.where(x > 0, x, 0.0), pb.where(x > 0, x, 0.0), x * 3.0]
+    sum(parts).backward()
+    assert x.grad.item() == 8.0
+
+
 def test_gradients_of_two_leaves_share_no_memory() -> None:
     a, b = leaf(1.0, 2.0), leaf(3.0, 4.0)
     gradient = pb.tensor([1.0, 1.0])

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["select", "sigmoid", "sinc", "typed", "xlogy"]
+__all__ = ["bits", "select", "sigmoid", "sinc", "typed", "xlogy"]
 
 _INTEGER: Final = {"f": np.dtype(np.int32), "d": np.dtype(np.int64)}
 _MANY: Final = 4096  # below this NumPy's branches are cheaper than more passes over the memory
@@ -33,21 +33,32 @@ def _fits(x: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
 
 
 def _masked(condition: Any, a: Any, b: Any, dtype: np.dtype[Any]) -> Any:
-    integer = _INTEGER[dtype.char]
-    mask = condition.astype(integer)
-    np.negative(mask, out=mask)  # all bits where it holds
-    x, y = (v.view(integer) if isinstance(v, np.ndarray) else np.asarray(v, dtype).view(integer) for v in (a, b))
+    if _is_number(a) and a == 0:
+        condition, a, b = np.logical_not(condition), b, a
+    result = np.empty(condition.shape, dtype)  # it owns its memory, so that nobody need copy it
+    mask = bits(result)
+    mask[...] = np.negative(condition.view(np.int8))  # all bits where it holds
+    x, y = (bits(v if isinstance(v, np.ndarray) else np.asarray(v, dtype)) for v in (a, b))
     if y.ndim == 0 and y == 0:
         np.bitwise_and(mask, x, out=mask)
     else:
         np.bitwise_and(mask, np.bitwise_xor(x, y), out=mask)
         np.bitwise_xor(mask, y, out=mask)
-    return mask.view(dtype)
+    return result
+
+
+def bits(x: Any) -> Any:
+    """An array of single or double precision as integers that share its memory."""
+    return x.view(_INTEGER[x.dtype.char])
 
 
 def typed(x: Any, like: Any) -> Any:
-    """A Python number as an array of the dtype of another operand."""
-    return np.asarray(x, like.dtype) if isinstance(x, int | float) else x
+    """A Python number as an array of the dtype of another operand that is none."""
+    return np.asarray(x, like.dtype) if _is_number(x) and not _is_number(like) else x
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, np.generic)
 
 
 def xlogy(x: Any, y: Any) -> Any:
@@ -75,10 +86,13 @@ def sinc(x: Any, order: int = 0) -> Any:
     for n in range(1, order + 1):
         y = (math.pi ** (n - 1) * np.sin(math.pi * far + n * (math.pi / 2)) - n * y) / far
     if near.any():
-        z = np.where(near, z, 0.0)
+        y = np.asarray(y)
+        z = np.asarray(z)[near]
+        square = z * z
         first = (order + 1) // 2
         series = np.zeros_like(z)
         for k in range(first + 12 + 2 * order, first - 1, -1):
-            series = series * (z * z) + (-1) ** k / ((2 * k + 1) * math.factorial(2 * k - order))
-        y = np.where(near, math.pi**order * z ** (2 * first - order) * series, y)
-    return y
+            series *= square
+            series += (-1) ** k / ((2 * k + 1) * math.factorial(2 * k - order))
+        y[near] = math.pi**order * z ** (2 * first - order) * series
+    return y[()]

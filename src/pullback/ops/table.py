@@ -76,6 +76,9 @@ class Op:
     family      'elementwise', 'linear', 'general' or 'nondifferentiable'.
     rules       the partials or transposes, one per operand (None: no derivative there), or the one `vjp`.
     jvp         the forward rule of a *general* op.
+    kernel      all cotangents of an *elementwise* op at once, `(g, y, *xs, **params) -> tuple`, in raw NumPy:
+                fewer passes over long arrays than the partials take. It sees plain arrays, all of the shape of g, and
+                gives None for what it leaves to the partials, which remain the definition.
     joint       a linear op that is linear in all its operands together (add, concatenate) and not in each (matmul).
     batch       batching rule, `(size, args, batched, **params) -> result`, the batch being axis 0 throughout.
     lower       native lowering.
@@ -99,6 +102,7 @@ class Op:
         "is_elementwise",
         "joint",
         "jvp",
+        "kernel",
         "lower",
         "masks",
         "name",
@@ -131,6 +135,7 @@ class Op:
         writeback: Rule | None = None,
         masks: bool = False,
         several: bool = False,
+        kernel: Rule | None = None,
     ) -> None:
         if name in TABLE:
             raise ValueError(f"op {name!r} is in the table already")
@@ -144,6 +149,7 @@ class Op:
         self.doc = inspect.cleandoc(doc)
         self.rules = rules
         self.jvp = jvp
+        self.kernel = kernel
         self.joint = joint
         self.lower = lower
         self.masks = masks
@@ -284,6 +290,7 @@ def elementwise(
     title: str | None = None,
     shape: Rule = elementwise_shape,
     masks: bool = False,
+    kernel: Rule | None = None,
 ) -> Op:
     """Enter an elementwise op: `partials[i](g, y, *xs, **params)` is g·∂y/∂x_i."""
     op = Op(
@@ -297,6 +304,7 @@ def elementwise(
         rules=partials,
         title=title,
         masks=masks,
+        kernel=kernel,
     )
     op.batch = _elementwise_batch(op)
     return op

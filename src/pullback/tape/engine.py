@@ -135,6 +135,8 @@ def _sum_up(sums: dict[Any, Any], owned: set[Any], target: Any, g: Any) -> None:
         sums[target] = total = _add(mine, g)
         if total.__class__ is np.ndarray:
             owned.add(target)
+        else:
+            owned.discard(target)  # an array of no dimensions and a number give a number
 
 
 def explore(

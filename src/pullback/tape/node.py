@@ -24,6 +24,7 @@ from pullback.ops.shape import sum_to
 from pullback.ops.table import NONE, SPEC, VALUE, Op
 from pullback.tape.hooks import HookHandle
 from pullback.tape.location import Location, is_internal
+from pullback.tape.memory import Lent, earlier, keep, version_of
 from pullback.tape.state import modes
 from pullback.values.shape import Shape, Spec, broadcast_shapes, spec_of
 
@@ -44,6 +45,7 @@ __all__ = [
     "make_leaf",
     "new_handle",
     "set_node",
+    "version_of",
     "wrap",
 ]
 
@@ -96,6 +98,8 @@ class Handle:
     _value    the payload: an array, a NumPy scalar (an immutable 0-dim array), or a value of another kind.
     _node     None: not tracked; a `LeafMark`: a leaf that requires a gradient; a `Node`: the op that made it.
     _version  how often the memory was written in place; a view counts on its `_base`.
+    _kept     whether a node reads this value in the backward pass; what that means for writes: `tape.memory`.
+    _lent     the parts of this memory that nodes read, `_earlier` values of it that nodes still read.
     _view     for a view: `(parent, op, params)`, how it was made.
     _views    weak references to the views of this base.
     _hooks    called with the gradient that arrives; a result takes its place. `_after`: called when `.grad` has it.
@@ -104,6 +108,9 @@ class Handle:
     _value: Any
     _node: Node | LeafMark | None = None
     _version: int = 0
+    _kept: bool = False
+    _lent: Lent | None = None
+    _earlier: dict[int, Handle] | None = None
     _base: Handle | None = None
     _view: tuple[Handle, Op, dict[str, Any]] | None = None
     _views: list[weakref.ref[Handle]] | None = None
@@ -162,9 +169,8 @@ class Handle:
         if need_x == SPEC:
             saved = tuple.__new__(Spec, (x.shape, x.dtype))  # a third of the time of Spec(...)
         elif need_x:
-            base = self._base
-            versions = (0, self._version if base is None else base._version)
-            saved = self
+            saved, version = keep(self)
+            versions = (0, version)
         node = set_node(
             make(Node),
             op,
@@ -180,6 +186,7 @@ class Handle:
         result._version = 0
         result._base = None
         if need_y:
+            result._kept = True
             node.output = (weakref.ref(result), 0)
         return result
 
@@ -240,11 +247,6 @@ def _lowered(arg: Any, level: int) -> Any:
         if found in (level, -1):
             return value
     return arg
-
-
-def version_of(handle: Handle) -> int:
-    base = handle._base
-    return handle._version if base is None else base._version
 
 
 class Node:
@@ -339,12 +341,12 @@ class Node:
             if isinstance(a, Handle):
                 base = a._base
                 if (a._version if base is None else base._version) != version_a:
-                    self._modified("operand 0", a, version_a, version_of(a))
+                    a = self._as_saved("operand 0", a, version_a)
                 a = a._value
             if isinstance(b, Handle):
                 base = b._base
                 if (b._version if base is None else base._version) != version_b:
-                    self._modified("operand 1", b, version_b, version_of(b))
+                    b = self._as_saved("operand 1", b, version_b)
                 b = b._value
             return y, a, b
         values: list[Any] = []
@@ -352,7 +354,7 @@ class Node:
             if isinstance(item, Handle):
                 base = item._base
                 if (item._version if base is None else base._version) != version:
-                    self._modified(f"operand {len(values) - 1}", item, version, version_of(item))
+                    item = self._as_saved(f"operand {len(values) - 1}", item, version)
                 item = item._value
             values.append(item)
         return values
@@ -367,14 +369,21 @@ class Node:
         for item, version in zip(saved, self.versions or (0,) * len(saved), strict=True):
             if isinstance(item, Handle):
                 if version_of(item) != version:
-                    self._modified(f"operand {len(values) - 1}", item, version, version_of(item))
+                    item = self._as_saved(f"operand {len(values) - 1}", item, version)
                 if not create_graph and item._node is not None and item._node.level == self.level:
                     item = strip(item)
             elif isinstance(item, np.ndarray | np.generic):
                 item = new_handle(item)
             values.append(item)
         y = saved[0]
-        if y is not None:
+        if type(y) is tuple:
+            values[0] = tuple(
+                [
+                    new_handle(part, Projection(self, i, len(y)) if create_graph and is_inexact(part) else None)
+                    for i, part in enumerate(y)
+                ]
+            )
+        elif y is not None:
             values[0] = new_handle(y, self) if create_graph else (y if isinstance(y, Handle) else new_handle(y))
         return values
 
@@ -390,8 +399,16 @@ class Node:
             ref, version = self.output
             holder = ref()
             if holder is not None and holder._version != version:
-                self._modified("its own result", saved[0], version, holder._version)
+                self._as_saved("its own result", holder, version)  # if it is still there: `saved[0]` is its memory
         return saved
+
+    def _as_saved(self, what: str, handle: Handle, version: int) -> Handle:
+        """The value that a handle had at an earlier version. Raises `RuntimeError` if a write has destroyed it."""
+        found = earlier(handle, version)
+        if found is None:
+            self._modified(what, handle, version, version_of(handle))
+        assert found is not None
+        return found
 
     def _modified(self, what: str, value: Any, expected: int, found: int) -> None:
         raise RuntimeError(
@@ -421,8 +438,13 @@ class Node:
             if dtype is not FLOAT32 and dtype is not FLOAT64 and dtype.kind == "c":
                 conjugate = True
                 g = g.conj()
-        if type(rules) is not tuple:
-            grads: Any = rules(g, *values, **params)
+        grads: Any = None
+        if op.kernel is not None and g.__class__ is np.ndarray and g.size > 1 and not lift:  # no number, nor nothing
+            grads = self._at_once(op.kernel, g, values)
+        if grads is not None:
+            pass
+        elif type(rules) is not tuple:
+            grads = rules(g, *values, **params)
         elif len(rules) == 2 and not params:  # arithmetic: by far the commonest, so written out
             y, a, b = values
             left, right = self.edges
@@ -448,6 +470,18 @@ class Node:
                 for d, shape in zip(grads, shapes, strict=True)
             ]
         return grads
+
+    def _at_once(self, kernel: Any, g: Any, values: Any) -> Any:
+        """What the op's kernel makes of plain arrays; None if it doesn't suit them or not all operands are tracked."""
+        if self.shapes is not None or not g.ndim:
+            return None
+        for edge in self.edges:
+            if edge is None:
+                return None
+        for x in values[1:]:
+            if x.__class__ is not np.ndarray and x is not None:
+                return None
+        return kernel(g, *values, **self.params)
 
     def release(self) -> None:
         """Drop what was saved, if it holds numbers."""
@@ -570,9 +604,15 @@ def snapshot(arg: Any) -> Any:
         copy = new_handle(arg._value, arg._node)
         copy._base = arg if arg._base is None else arg._base
         return copy
-    if type(arg._node) is not LeafMark and not isinstance(arg._value, np.ndarray | np.generic):
-        return new_handle(arg._value, arg._node)
-    return arg
+    if not isinstance(arg._value, np.ndarray | np.generic):
+        return arg if type(arg._node) is LeafMark else new_handle(arg._value, arg._node)
+    return keep(arg)[0]
+
+
+def _copied(part: Any) -> Any:
+    """One of several results to save: the handle on it may be written to, and nothing would tell."""
+    part = payload(part)
+    return part.copy() if type(part) is np.ndarray else part
 
 
 def make_node(op: Op, args: tuple[Any, ...], params: dict[str, Any], y: Any, level: int) -> Node | None:
@@ -593,7 +633,7 @@ def make_node(op: Op, args: tuple[Any, ...], params: dict[str, Any], y: Any, lev
     needs = op.needs(tracked)
     if op.joint:  # it is linear in every inexact operand, tracked or not: its rules read no more than their shapes
         needs = (needs[0], *[min(n, SPEC) if is_inexact(a) else n for a, n in zip(args, needs[1:], strict=True)])
-    saved: list[Any] = [y if needs[0] == VALUE else None]
+    saved: list[Any] = [None if needs[0] != VALUE else tuple(map(_copied, y)) if type(y) is tuple else y]
     versions = None
     for arg, need in zip(args, needs[1:], strict=True):
         saved.append(None if need == NONE else _spec(arg) if need == SPEC else snapshot(arg))
@@ -647,6 +687,7 @@ def attach(node: Node, y: Any) -> Any:
         return parts
     handle = new_handle(payload(y), node)
     if node.saved and node.saved[0] is not None:
+        handle._kept = True
         node.output = (weakref.ref(handle), 0)
     note(handle)
     return handle
