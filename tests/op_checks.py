@@ -196,7 +196,7 @@ def check_shape(op: Op, sample: Sample) -> None:
 
 
 # Views too, though nothing is written back through them by the op: the tensor functions link or copy their results.
-SHARING = frozenset({"stop_gradient", "split", "unbind", "broadcast_to", "real", "imag"})
+SHARING = frozenset({"stop_gradient", "split", "unbind", "broadcast_to", "real", "imag", "windows"})
 
 
 # (c), (d) First order

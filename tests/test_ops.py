@@ -38,8 +38,34 @@ def test_float32(op, sample):
     check_dtype(op, sample, "float32", 1e-4)
 
 
-# LAPACK has no half precision, nor has NumPy's random access to it in these.
-NO_HALF = {"inv", "solve", "det", "slogdet", "cholesky", "cofactor", "cofactor_slope"}
+# LAPACK and the FFT have no half precision, complex numbers have none, nor has NumPy's random access to it in these.
+NO_HALF = {
+    "cosine_transform",
+    "sine_transform",
+    "eigh",
+    "eigvalsh",
+    "eig",
+    "svd",
+    "svdvals",
+    "qr",
+    "lu_factor",
+    "solve_triangular",
+    "pinv",
+    "matrix_exp",
+    "matrix_log",
+    "matrix_sqrt",
+    "sylvester",
+    "fft",
+    "rfft",
+    "view_as_complex",
+    "inv",
+    "solve",
+    "det",
+    "slogdet",
+    "cholesky",
+    "cofactor",
+    "cofactor_slope",
+}
 
 
 @pytest.mark.parametrize(("op", "sample"), [case for case in TYPED if case.values[0].name not in NO_HALF])
@@ -57,7 +83,8 @@ COMPLEX = """
     sinh cosh tanh asinh acosh atanh sigmoid lerp where abs angle sgn
     real imag conj identity reshape transpose broadcast_to sum mean prod var std norm flip roll concatenate split unbind
     stack slice embed slice_update gather scatter_add index_update diagonal diag_embed diagonal_update tril triu
-    cumsum cumprod recurrence matmul mm mv dot einsum inv solve det slogdet cofactor cofactor_slope
+    cumsum cumprod recurrence fft irfft matmul mm mv dot einsum inv solve det slogdet cofactor cofactor_slope
+    eig eigvalsh svdvals lu_factor solve_triangular matrix_exp matrix_log matrix_sqrt sylvester pinv
 """.split()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pullback.ops import fused
 from pullback.ops.compare import greater, greater_equal, less, less_equal, logical_and, logical_or
 from pullback.ops.elementwise import abs_, exp, sigmoid, tanh, where
 from pullback.ops.samples import Sample, normal, spread
@@ -45,6 +46,7 @@ hardswish = elementwise(
     lambda g, _y, x: where(
         less_equal(x, -3.0), 0.0, where(less(x, 3.0), g * (where(less(x, 3.0), x, 0.0) * (1 / 3) + 0.5), g)
     ),
+    kernel=fused.hardswish,
     samples=[Sample(lambda rng: np.array([[-4.0, -1.0, 0.5], [2.0, 3.5, -2.0]]))],
     doc="x·hardsigmoid(x); slope 0 at x = -3 and 1 at x = 3.",
 )

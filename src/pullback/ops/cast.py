@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pullback.ops.samples import Sample, complex_normal, integers, normal
+from pullback.ops.shape import with_batch
 from pullback.ops.table import Op, linear
 from pullback.values.shape import Spec
 
@@ -44,7 +45,8 @@ real: Op = linear(
     shape=real_of,
     batch=lambda size, args, batched: real(*args),
     samples=[Sample(complex_normal(2, 3))],
-    doc="The real part.",
+    writeback=lambda parent, new: (real_update, (parent, new), {}),
+    doc="The real part; a view.",
 )
 imag: Op = linear(
     "imag",
@@ -53,7 +55,30 @@ imag: Op = linear(
     shape=real_of,
     batch=lambda size, args, batched: imag(*args),
     samples=[Sample(complex_normal(2, 3))],
-    doc="The imaginary part.",
+    writeback=lambda parent, new: (imag_update, (parent, new), {}),
+    doc="The imaginary part; a view.",
+)
+real_update: Op = linear(
+    "real_update",
+    lambda x, new: new + 1j * x.imag,
+    lambda g, _y, _x, _new: cast(imag(g), dtype=g.dtype) * 1j,
+    lambda g, _y, _x, _new: real(g),
+    shape=lambda x, _new: x,
+    batch=lambda size, args, batched: real_update(*with_batch(size, args, batched)),
+    joint=True,
+    samples=[Sample(complex_normal(2, 3), normal(2, 3))],
+    doc="x with `new` for its real part: what a write to the view `real` does.",
+)
+imag_update: Op = linear(
+    "imag_update",
+    lambda x, new: x.real + 1j * new,
+    lambda g, _y, _x, _new: cast(real(g), dtype=g.dtype),
+    lambda g, _y, _x, _new: -imag(g),
+    shape=lambda x, _new: x,
+    batch=lambda size, args, batched: imag_update(*with_batch(size, args, batched)),
+    joint=True,
+    samples=[Sample(complex_normal(2, 3), normal(2, 3))],
+    doc="x with `new` for its imaginary part: what a write to the view `imag` does.",
 )
 conj: Op = linear(
     "conj",

@@ -42,6 +42,8 @@ bitwise_xor = _bitwise("bitwise_xor", np.bitwise_xor, "a ^ b of integers or bool
 bitwise_not = _bitwise("bitwise_not", np.invert, "~x of integers or booleans.", _bits[0])
 left_shift = _bitwise("left_shift", np.left_shift, "a << b of integers.", *_bits)
 right_shift = _bitwise("right_shift", np.right_shift, "a >> b of integers.", *_bits)
+gcd = _bitwise("gcd", np.gcd, "The greatest common divisor of integers.", *_bits)
+lcm = _bitwise("lcm", np.lcm, "The least common multiple of integers.", *_bits)
 
 isclose = nondifferentiable(
     "isclose",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.ops import kernels
+from pullback.ops import fused, kernels
 from pullback.ops.cast import cast, conj, imag, real, real_of
 from pullback.ops.compare import (
     equal,
@@ -38,7 +38,7 @@ from pullback.ops.samples import (
     spread,
     unit,
 )
-from pullback.ops.table import Op, elementwise, general
+from pullback.ops.table import Op, elementwise, general, nondifferentiable
 from pullback.values.shape import Spec, broadcast_shapes
 
 
@@ -81,6 +81,7 @@ div = elementwise(
     operator.truediv,
     lambda g, _y, _a, b: over(g, b),
     lambda g, y, _a, b: -g * (y / b),
+    kernel=fused.div,
     samples=[Sample(normal(2, 3), nonzero(2, 3)), Sample(normal(3), nonzero(2, 1)), Sample(2.0, nonzero(3))],
     doc="a / b; NumPy's infinities and NaN at b = 0.",
 )
@@ -108,6 +109,7 @@ pow_ = elementwise(
     operator.pow,
     _pow_base,
     _pow_exponent,
+    kernel=fused.pow_,
     samples=[
         Sample(positive(2, 3), exponents(2, 3)),
         Sample(positive(3), exponents(2, 1)),
@@ -147,6 +149,7 @@ copysign = elementwise(
     np.copysign,
     lambda g, y, a, _b: g * (sign(a) * sign(y)),
     lambda g, _y, _a, _b: g * 0.0,
+    kernel=fused.copysign,
     samples=[Sample(nonzero(2, 3), nonzero(2, 3)), Sample(nonzero(3), nonzero(2, 1)), Sample(nonzero(3), -1.0)],
     doc="|a| with the sign of b, -0.0 counting as negative; slope 0 at a = 0 and in b.",
 )
@@ -180,6 +183,30 @@ ldexp = elementwise(
     lambda g, y, _a, _b: g * (y * math.log(2)),
     samples=[Sample(normal(2, 3), normal(2, 3)), Sample(normal(3), 2.0)],
     doc="a · 2**b; b is of a's dtype and need not be whole.",
+)
+nextafter = elementwise(
+    "nextafter",
+    np.nextafter,
+    lambda g, _y, _a, _b: g,
+    lambda g, _y, _a, _b: g * 0.0,
+    samples=[Sample(normal(2, 3), normal(2, 3)), Sample(normal(3), 1.0)],
+    doc="The next floating-point number after a in the direction of b; slope 1 in a and 0 in b.",
+)
+frexp_exponent: Op = nondifferentiable(
+    "frexp_exponent",
+    lambda x: np.frexp(x)[1],
+    samples=[Sample(normal(2, 3))],
+    shape=lambda x: Spec(x.shape, np.dtype(np.int32)),
+    batch=lambda size, args, batched: frexp_exponent(*args),
+    doc="The exponent of x, so that x / 2**exponent is in [0.5, 1); 0 for 0.",
+)
+frexp = elementwise(
+    "frexp",
+    lambda x: np.frexp(x)[0],
+    lambda g, _y, x: g * exp2(-cast(frexp_exponent(x), dtype=x.dtype)),
+    kernel=fused.frexp,
+    samples=[Sample(exactly(0.7, -1.5, 3.1))],
+    doc="x / 2**exponent, in [0.5, 1); the exponent counts as a constant.",
 )
 
 
@@ -226,6 +253,7 @@ maximum = elementwise(
     np.maximum,
     lambda g, _y, a, b: _larger(g, a, b),
     lambda g, _y, a, b: _larger(g, b, a),
+    kernel=fused.extremum(np.greater),
     samples=[Sample(spread(2, 3), normal(2, 3)), Sample(spread(3), normal(2, 1)), Sample(spread(3), 0.2)],
     masks=True,
     doc="The larger of a and b, NaN if either is; equal operands share the gradient evenly.",
@@ -235,6 +263,7 @@ minimum = elementwise(
     np.minimum,
     lambda g, _y, a, b: _smaller(g, a, b),
     lambda g, _y, a, b: _smaller(g, b, a),
+    kernel=fused.extremum(np.less),
     samples=[Sample(spread(2, 3), normal(2, 3)), Sample(spread(3), normal(2, 1))],
     masks=True,
     doc="The smaller of a and b, NaN if either is; equal operands share the gradient evenly.",
@@ -289,7 +318,14 @@ round_ = _steps("round", np.round, "x to the nearest integer, halves to even; sl
 
 # Powers, exponentials, logarithms
 
-square = elementwise("square", np.square, lambda g, _y, x: g * (2 * x), samples=[Sample(normal(2, 3))], doc="x².")
+square = elementwise(
+    "square",
+    np.square,
+    lambda g, _y, x: g * (2 * x),
+    kernel=fused.square,
+    samples=[Sample(normal(2, 3))],
+    doc="x².",
+)
 sqrt = elementwise(
     "sqrt",
     np.sqrt,
@@ -308,10 +344,15 @@ cbrt = elementwise(
     "cbrt", np.cbrt, lambda g, y, _x: over(g, 3 * y * y), samples=[Sample(nonzero(2, 3))], doc="The real cube root."
 )
 reciprocal = elementwise(
-    "reciprocal", lambda x: 1 / x, lambda g, y, _x: -g * y * y, samples=[Sample(nonzero(2, 3))], doc="1/x."
+    "reciprocal",
+    lambda x: 1 / x,
+    lambda g, y, _x: -g * y * y,
+    kernel=fused.reciprocal,
+    samples=[Sample(nonzero(2, 3))],
+    doc="1/x.",
 )
 exp = elementwise("exp", np.exp, lambda g, y, _x: g * y, samples=[Sample(normal(2, 3))], doc="e to the x.")
-exp2 = elementwise(
+exp2: Op = elementwise(
     "exp2", np.exp2, lambda g, y, _x: g * (y * math.log(2)), samples=[Sample(normal(2, 3))], doc="2 to the x."
 )
 expm1 = elementwise(
@@ -362,7 +403,7 @@ def share(x: Any, total: Any) -> Any:
 
 
 _LN2 = math.log(2)
-logaddexp2 = elementwise(
+logaddexp2: Op = elementwise(
     "logaddexp2",
     np.logaddexp2,
     lambda g, y, a, _b: g * share(a * _LN2, y * _LN2),
@@ -375,6 +416,7 @@ xlogy = elementwise(
     kernels.xlogy,
     lambda g, _y, a, b: g * log(where(logical_and(equal(a, 0), less_equal(b, 0)), 1.0, kernels.typed(b, a))),
     lambda g, _y, a, b: g * (a / where(logical_and(equal(a, 0), equal(b, 0)), 1.0, b)),
+    kernel=fused.xlogy,
     samples=[Sample(normal(2, 3), positive(2, 3)), Sample(normal(3), positive(2, 1)), Sample(2.0, positive(3))],
     doc="x · log(y), 0 where x is 0 and y a number; there the slopes are 0 too, in x for y <= 0, in y for y = 0.",
 )
@@ -414,6 +456,7 @@ asin = elementwise(
     "asin",
     np.arcsin,
     lambda g, _y, x: over(g, sqrt(1 - x * x)),
+    kernel=fused.slope_by_root(1),
     samples=[Sample(unit(2, 3))],
     doc="Inverse sine, on [-1, 1].",
 )
@@ -421,6 +464,7 @@ acos = elementwise(
     "acos",
     np.arccos,
     lambda g, _y, x: over(-g, sqrt(1 - x * x)),
+    kernel=fused.slope_by_root(-1),
     samples=[Sample(unit(2, 3))],
     doc="Inverse cosine, on [-1, 1].",
 )
@@ -432,6 +476,7 @@ atan2 = elementwise(
     np.arctan2,
     lambda g, _y, a, b: g * (b / _nonzero(a * a + b * b)),
     lambda g, _y, a, b: -g * (a / _nonzero(a * a + b * b)),
+    kernel=fused.atan2,
     samples=[Sample(nonzero(2, 3), nonzero(2, 3)), Sample(nonzero(3), nonzero(2, 1))],
     doc="The angle of the point (b, a); slope 0 at the origin.",
 )
@@ -494,10 +539,14 @@ def _unit(x: Any) -> Any:
     return x / cast(_nonzero(abs_(x)), dtype=x.dtype)
 
 
+def _signed(g: Any, x: Any) -> Any:
+    return fused.signed(g, x) if fused.plain(g, x) else g * sign(x)
+
+
 abs_: Op = general(
     "abs",
     np.abs,
-    vjp=lambda g, _y, x: (g * sign(x) if x.dtype.kind != "c" else cast(g, dtype=x.dtype) * _unit(x),),
+    vjp=lambda g, _y, x: (_signed(g, x) if x.dtype.kind != "c" else cast(g, dtype=x.dtype) * _unit(x),),
     jvp=lambda tangents, _y, x: tangents[0] * sign(x) if x.dtype.kind != "c" else real(tangents[0] * conj(_unit(x))),
     shape=real_of,
     batch=lambda size, args, batched: abs_(*args),

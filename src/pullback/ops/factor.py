@@ -1,4 +1,4 @@
-"""Inverses, linear systems, determinants and the Cholesky factor, of square matrices in the last two axes.
+"""Inverses, linear systems and determinants, of square matrices in the last two axes.
 
 Forward rules as in Giles, "Collected matrix derivative results for forward and reverse mode algorithmic
 differentiation" (2008); that report's reverse rules follow by transposition.
@@ -11,25 +11,36 @@ from typing import Any
 import numpy as np
 
 from pullback.ops.cast import cast, conj, imag, real, real_of
-from pullback.ops.diagonal import tril
+from pullback.ops.fused import plain
 from pullback.ops.products import matmul
 from pullback.ops.products import matrix_transpose as t_
-from pullback.ops.samples import Sample, complex_normal, definite, exactly, normal, regular
+from pullback.ops.samples import Sample, complex_normal, exactly, normal, regular
 from pullback.ops.shape import reshape, sum_, sum_to, with_batch
 from pullback.ops.table import Op, general
 from pullback.values.shape import Spec, broadcast_shapes
 
-__all__ = ["cholesky", "cofactor", "det", "inv", "slogdet", "solve"]
+__all__ = ["adjoint", "cofactor", "det", "hermitian", "inv", "slogdet", "solve", "square_spec"]
 
 
-def _square(x: Spec) -> Spec:
+def adjoint(x: Any) -> Any:
+    """The conjugate transposes of matrices."""
+    return conj(t_(x)) if x.dtype.kind == "c" else t_(x)
+
+
+def hermitian(x: Any) -> Any:
+    """The Hermitian parts of matrices."""
+    return 0.5 * (x + adjoint(x))
+
+
+def square_spec(x: Spec) -> Spec:
+    """`x`, which holds square matrices. Raises `ValueError` if it doesn't."""
     if len(x.shape) < 2 or x.shape[-1] != x.shape[-2]:
         raise ValueError(f"expected square matrices in the last two axes, got {x}")
     return x
 
 
 def _scalar(x: Spec) -> Spec:
-    return Spec(_square(x).shape[:-2], x.dtype)
+    return Spec(square_spec(x).shape[:-2], x.dtype)
 
 
 def _inner(a: Any, b: Any) -> Any:
@@ -50,7 +61,7 @@ inv: Op = general(
     np.linalg.inv,
     vjp=lambda g, y, _a: (-matmul(matmul(t_(y), g), t_(y)),),
     jvp=lambda tangents, y, _a: -matmul(matmul(y, tangents[0]), y),
-    shape=_square,
+    shape=square_spec,
     batch=lambda size, args, batched: inv(*args),
     samples=[Sample(regular(3, 3)), Sample(regular(2, 3, 3)), Sample(regular(2, 2, dtype=complex))],
     title="LinalgInvExBackward0",
@@ -59,7 +70,7 @@ inv: Op = general(
 
 
 def _solve_shape(a: Spec, b: Spec) -> Spec:
-    if len(b.shape) < 2 or _square(a).shape[-1] != b.shape[-2]:
+    if len(b.shape) < 2 or square_spec(a).shape[-1] != b.shape[-2]:
         raise ValueError(f"solve: {a} does not fit the right-hand sides {b}")
     lead = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     return Spec((*lead, *b.shape[-2:]), np.result_type(a.dtype, b.dtype))
@@ -117,7 +128,26 @@ def _unitary(a: Any) -> tuple[Any, Any, Any, Any]:
     return u, s, vh, np.linalg.det(u) * np.linalg.det(vh)
 
 
+def _regular(a: Any, size: Any = None) -> tuple[Any, Any] | None:
+    """The inverses and determinants (`size`, if known) of matrices, if all are so well conditioned that cofactors are
+    accurate by them."""
+    if not a.size:
+        return None
+    size = np.linalg.det(a) if size is None else size
+    limits = np.finfo(a.dtype)
+    if not (np.abs(size) >= limits.tiny).all() or not np.isfinite(size).all():
+        return None
+    x = np.linalg.inv(a)
+    condition = np.linalg.norm(a, 1, (-2, -1)) * np.linalg.norm(x, 1, (-2, -1))
+    return (x, size[..., None, None]) if (condition < float(limits.eps) ** -0.25).all() else None
+
+
 def _cofactor(a: Any) -> Any:
+    found = _regular(a)
+    if found is not None:
+        x, size = found
+        x *= size
+        return np.ascontiguousarray(x.swapaxes(-1, -2))
     u, s, vh, unit = _unitary(a)
     n = a.shape[-1]
     others = np.where(np.eye(n, dtype=bool), s.dtype.type(1), s[..., None, :]).prod(-1)
@@ -125,6 +155,14 @@ def _cofactor(a: Any) -> Any:
 
 
 def _cofactor_slope(a: Any, e: Any) -> Any:
+    found = _regular(a)
+    if found is not None:  # the derivative of det(a) x, transposed, for x = inv(a)
+        x, size = found
+        xe = x @ e
+        slope = np.trace(xe, axis1=-2, axis2=-1)[..., None, None] * x
+        slope -= xe @ x
+        slope *= size
+        return np.ascontiguousarray(slope.swapaxes(-1, -2))
     u, s, vh, unit = _unitary(a)
     n = a.shape[-1]
     eye = np.eye(n, dtype=bool)
@@ -167,7 +205,7 @@ cofactor_slope: Op = general(
     _cofactor_slope,
     vjp=(lambda g, _y, a, e: _third(a, e, g), lambda g, _y, a, _e: cofactor_slope(a, g)),
     jvp=_cofactor_slope_jvp,
-    shape=lambda a, e: Spec(_square(a).shape, np.result_type(a.dtype, e.dtype)),
+    shape=lambda a, e: Spec(square_spec(a).shape, np.result_type(a.dtype, e.dtype)),
     batch=lambda size, args, batched: cofactor_slope(*with_batch(size, args, batched)),
     samples=[Sample(regular(3, 3), normal(3, 3)), Sample(regular(2, 2, 2), normal(2, 2, 2))],
     doc="The derivative of `cofactor` at a in the direction e. Its own derivative needs a regular a.",
@@ -177,15 +215,25 @@ cofactor: Op = general(
     _cofactor,
     vjp=lambda g, _y, a: (cofactor_slope(a, g),),
     jvp=lambda tangents, _y, a: cofactor_slope(a, tangents[0]),
-    shape=_square,
+    shape=square_spec,
     batch=lambda size, args, batched: cofactor(*args),
     samples=[Sample(normal(3, 3)), Sample(normal(2, 2, 2)), Sample(complex_normal(3, 3))],
     doc="The matrices of cofactors: det(a) inv(a)ᵀ, and what that tends to where a is singular.",
 )
+
+
+def _det_vjp(g: Any, y: Any, a: Any) -> tuple[Any]:
+    found = _regular(a, y) if plain(g, a) and isinstance(y, np.ndarray | np.generic) else None
+    if found is None:
+        return (_scale(g, cofactor(a)),)
+    x, size = found
+    return (np.multiply(x.swapaxes(-1, -2), g[..., None, None] * size, order="C"),)
+
+
 det: Op = general(
     "det",
     np.linalg.det,
-    vjp=lambda g, _y, a: (_scale(g, cofactor(a)),),
+    vjp=_det_vjp,
     jvp=lambda tangents, _y, a: _inner(cofactor(a), tangents[0]),
     shape=_scalar,
     batch=lambda size, args, batched: det(*args),
@@ -234,55 +282,4 @@ slogdet: Op = general(
     samples=[Sample(regular(3, 3)), Sample(normal(2, 2, 2)), Sample(regular(2, 2, dtype=complex))],
     title="LinalgSlogdetBackward0",
     doc="The determinant's sign (complex: direction) and the log of its modulus; differentiable for regular matrices.",
-)
-
-
-# Cholesky
-
-
-def _adjoint(x: Any) -> Any:
-    return conj(t_(x)) if x.dtype.kind == "c" else t_(x)
-
-
-def _half(x: Any) -> Any:
-    """The lower triangle, the diagonal halved."""
-    return 0.5 * (tril(x, diagonal=0) + tril(x, diagonal=-1))
-
-
-def _hermitian(x: Any) -> Any:
-    return 0.5 * (x + _adjoint(x))
-
-
-def _cholesky(a: Any) -> Any:
-    return np.linalg.cholesky(0.5 * (a + a.conj().swapaxes(-1, -2)))
-
-
-def _cholesky_vjp(g: Any, y: Any, a: Any) -> tuple[Any]:
-    if a.dtype.kind == "c":
-        return (conj(_cholesky_pull(conj(g), y)),)  # g comes conjugated, and goes so
-    return (_cholesky_pull(g, y),)
-
-
-def _cholesky_pull(g: Any, y: Any) -> Any:
-    upper = _adjoint(y)
-    left = solve(upper, _half(matmul(upper, g)))
-    return _hermitian(_adjoint(solve(upper, _adjoint(left))))
-
-
-def _cholesky_jvp(tangents: Any, y: Any, _a: Any) -> Any:
-    inner = solve(y, _adjoint(solve(y, _hermitian(tangents[0]))))
-    return matmul(y, _half(inner))
-
-
-cholesky: Op = general(
-    "cholesky",
-    _cholesky,
-    vjp=_cholesky_vjp,
-    jvp=_cholesky_jvp,
-    shape=_square,
-    batch=lambda size, args, batched: cholesky(*args),
-    samples=[Sample(definite(3, 3)), Sample(definite(2, 2, 2)), Sample(definite(2, 2, dtype=complex))],
-    title="LinalgCholeskyExBackward0",
-    doc="The lower triangular l with l lᴴ = (a + aᴴ)/2, the gradient Hermitian. Raises `numpy.linalg.LinAlgError` "
-    "unless that is positive definite.",
 )

@@ -14,6 +14,7 @@ import numpy as np
 from pullback.ops.cast import cast
 from pullback.ops.compare import equal, greater, less, not_equal, sign
 from pullback.ops.elementwise import abs_, clamp, exp, log, sigmoid, where, xlogy
+from pullback.ops.fused import plain, signed
 from pullback.ops.nn import log_softmax, softmax
 from pullback.ops.samples import Sample, integers, normal, positive
 from pullback.ops.shape import reshape, sum_, with_batch
@@ -131,11 +132,18 @@ mse_loss = _loss(
     reduced=_squared,
     doc="(x - t)².",
 )
+
+
+def _signed_difference(g: Any, x: Any, t: Any) -> Any:
+    d = x - t
+    return signed(np.broadcast_to(g, d.shape), d) if plain(g, d) else sign(d) * g
+
+
 l1_loss = _loss(
     "l1_loss",
     lambda x, t: np.abs(x - t),
-    lambda g, x, t: sign(x - t) * g,
-    lambda g, x, t: sign(t - x) * g,
+    _signed_difference,
+    lambda g, x, t: _signed_difference(g, t, x),
     samples=[(*_pair, {})],
     doc="|x - t|, with slope 0 at 0.",
 )
@@ -309,12 +317,22 @@ _row_samples = [
     *(Sample(normal(4, 3), integers(3, 4), reduction=r, ignore_index=-100) for r in REDUCTIONS),
     *(Sample(normal(4, 3), np.array([0, 2, 1, 2]), reduction=r, ignore_index=2) for r in REDUCTIONS),
 ]
+
+
+def _nll_transpose(g: Any, _y: Any, x: Spec, target: Any, reduction: str, ignore_index: int) -> Any:
+    weights = -_row_weights(g, target, reduction, ignore_index)
+    if not isinstance(weights, np.ndarray):
+        return _one_hot(target, x.shape[1], x.dtype) * weights
+    d = np.zeros(x.shape, weights.dtype)
+    rows = np.flatnonzero(target != ignore_index)
+    d[rows, target[rows]] = weights[rows, 0]
+    return d
+
+
 nll_loss: Op = linear(
     "nll_loss",
     _nll_loss,
-    lambda g, _y, x, target, reduction, ignore_index: (
-        _one_hot(target, x.shape[1], x.dtype) * -_row_weights(g, target, reduction, ignore_index)
-    ),
+    _nll_transpose,
     None,
     shape=_rows_shape,
     batch=_rows_batch(lambda: nll_loss),

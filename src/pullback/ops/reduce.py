@@ -14,6 +14,7 @@ import numpy as np
 from pullback.ops.cast import cast, conj, real, real_of
 from pullback.ops.compare import equal, isnan, logical_or
 from pullback.ops.elementwise import share, where
+from pullback.ops.fused import plain
 from pullback.ops.samples import Sample, boolean, complex_normal, exactly, normal, spread
 from pullback.ops.scan import cumprod, delayed
 from pullback.ops.shape import inverse, reduced, reduction_batch, reshape, spread_over, sum_, transpose
@@ -84,6 +85,15 @@ mean: Op = linear(
 # Products. The derivative with respect to one factor is the product of the others, from both sides: right with zeros.
 
 
+def _prod_vjp(g: Any, y: Any, x: Any, axis: Shape, keepdims: bool) -> tuple[Any]:
+    spread = spread_over(g, x.shape, axis, keepdims)
+    if plain(g, x) and isinstance(y, np.ndarray | np.generic) and x.dtype.kind == "f" and x.size:
+        size = np.abs(y)
+        if np.min(size) >= np.finfo(x.dtype).tiny and np.max(size) < np.inf:  # so no factor is 0: y/x is the rest
+            return (spread_over(y, x.shape, axis, keepdims) / x * spread,)
+    return (spread * _others(x, axis),)
+
+
 def _others(x: Any, axis: Shape) -> Any:
     """For each element the product of all others that are reduced with it."""
     shape = x.shape
@@ -100,7 +110,7 @@ def _others(x: Any, axis: Shape) -> Any:
 prod: Op = general(
     "prod",
     lambda x, axis, keepdims: np.multiply.reduce(x, axis=axis, keepdims=keepdims, dtype=x.dtype),
-    vjp=lambda g, _y, x, axis, keepdims: (spread_over(g, x.shape, axis, keepdims) * _others(x, axis),),
+    vjp=_prod_vjp,
     jvp=lambda tangents, _y, x, axis, keepdims: sum_(tangents[0] * _others(x, axis), axis=axis, keepdims=keepdims),
     shape=_kept,
     batch=reduction_batch(lambda: prod),
@@ -122,6 +132,13 @@ def _extremum(name: str, function: np.ufunc, doc: str) -> Op:
         return wins / spread_over(sum_(wins, axis=axis, keepdims=keepdims), x.shape, axis, keepdims)
 
     def vjp(g: Any, y: Any, x: Any, axis: Shape, keepdims: bool) -> tuple[Any]:
+        if plain(g, x) and x.ndim:
+            wins = x == spread_over(y, x.shape, axis, keepdims)
+            if np.count_nonzero(wins) == np.size(y) and not np.isnan(y).any():  # so one in each line
+                d = np.zeros(x.shape, g.dtype)
+                places = np.flatnonzero(wins)
+                d.reshape(-1)[places] = spread_over(g, x.shape, axis, keepdims)[np.unravel_index(places, x.shape)]
+                return (d,)
         return (spread_over(g, x.shape, axis, keepdims) * shares(y, x, axis, keepdims),)
 
     def jvp(tangents: Any, y: Any, x: Any, axis: Shape, keepdims: bool) -> Any:

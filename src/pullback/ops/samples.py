@@ -20,6 +20,7 @@ __all__ = [
     "normal",
     "positive",
     "regular",
+    "separated",
     "spread",
     "unit",
 ]
@@ -110,6 +111,12 @@ def regular(*shape: int, dtype: type = float) -> Maker:
     """Well-conditioned square matrices."""
     noise = normal(*shape) if dtype is float else complex_normal(*shape)
     return lambda rng: 0.4 * noise(rng) + 2 * np.eye(shape[-1])
+
+
+def separated(*shape: int) -> Maker:
+    """Matrices whose eigenvalues, and singular values, lie apart; elements clear of 0 keep signs of vectors."""
+    noise = normal(*shape)
+    return lambda rng: 0.1 * noise(rng) + 0.6 + 1.5 * np.eye(shape[-2], shape[-1]) * np.arange(1, shape[-1] + 1)
 
 
 def definite(*shape: int, dtype: type = float) -> Maker:

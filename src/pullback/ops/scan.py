@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pullback.ops.elementwise import share, sub
+from pullback.ops.fused import plain
 from pullback.ops.index import slice_, take_along
 from pullback.ops.samples import Sample, exactly, normal, spread, unit
 from pullback.ops.shape import concatenate, with_batch
@@ -112,9 +113,33 @@ recurrence: Op = general(
 )
 
 
+def _by_division(g: Any, y: Any, x: Any, axis: int, reverse: bool) -> Any:
+    """The cotangent as the later sums of g·y over x, where no product along a line nears 0 or overflows; the other
+    lines by the recurrence."""
+    limits = np.finfo(x.dtype)
+    size = np.abs(y)
+    fine = np.minimum.reduce(size, axis) >= limits.tiny / limits.eps
+    fine &= np.maximum.reduce(size, axis) < np.inf
+    with np.errstate(all="ignore"):
+        d = np.multiply(g, y, out=size)
+        back = d if reverse else np.flip(d, axis)
+        np.add.accumulate(back, axis=axis, out=back)
+        d /= x
+    if not fine.all():
+        rest_g, rest_y, rest_x = (np.moveaxis(v, axis, -1)[~fine] for v in (g, y, x))
+        np.moveaxis(d, axis, -1)[~fine] = _by_recurrence(rest_g, rest_y, rest_x, rest_x.ndim - 1, reverse)
+    return d
+
+
 def _cumprod_vjp(g: Any, y: Any, x: Any, axis: int, reverse: bool = False) -> tuple[Any]:
+    if plain(g, y, x) and x.size and x.dtype.kind == "f":
+        return (_by_division(g, y, x, axis, reverse),)
+    return (_by_recurrence(g, y, x, axis, reverse),)
+
+
+def _by_recurrence(g: Any, y: Any, x: Any, axis: int, reverse: bool) -> Any:
     later = recurrence(delayed(x, axis, not reverse, 0.0), g, axis=axis, reverse=not reverse)
-    return (delayed(y, axis, reverse, 1.0) * later,)
+    return delayed(y, axis, reverse, 1.0) * later
 
 
 cumprod: Op = general(
