@@ -13,6 +13,7 @@ from pullback.ops import compare as c
 from pullback.ops import elementwise as e
 from pullback.ops.control import identity
 from pullback.ops.table import Op
+from pullback.tape.memory import keep
 from pullback.tape.node import Handle, LeafMark, Node, make, set_node
 from pullback.tape.state import modes
 from pullback.tensor.comparison import eq, ge, gt, isnan, le, logical_and, logical_or, logical_xor, lt, ne
@@ -147,15 +148,16 @@ def _reflected(op: Op, *, check: Callable[[Any, Any], None] | None = None) -> Ca
             result._value = y = evaluate(other, self._value)
             place = self._node
             if place is not None and modes.grad:
-                base = self._base
+                kept, version = keep(self) if need_b else (None, 0)
                 result._node = node = set_node(
                     make(Node),
                     op,
                     (None, self if type(place) is LeafMark else place),
-                    (y if need_y else None, other if need_a else None, self if need_b else None),
-                    (0, 0, self._version if base is None else base._version) if need_b else None,
+                    (y if need_y else None, other if need_a else None, kept),
+                    (0, 0, version) if need_b else None,
                 )
                 if need_y:
+                    result._kept = True
                     node.output = (weakref.ref(result), 0)
             return result
         if not isinstance(other, OPERANDS):
@@ -550,6 +552,7 @@ class ArithmeticMethods:
     __sub__, __rsub__ = _sub_operator, _reflected(e.sub.titled("RsubBackward1"), check=_no_bool_difference)
     __mul__ = __rmul__ = _mul_operator
     __truediv__, __rtruediv__ = _div_operator, _quotient_operator
+    __rdiv__ = _quotient_operator  # PyTorch's other name for it
     __pow__, __rpow__ = _pow_operator, _reflected(e.pow_.titled("PowBackward2"), check=_no_bool_power)
     __floordiv__ = _floor_operator
     __rfloordiv__ = _reflected(e.floor_divide, check=_no_integer_zero("div_floor_cpu"))

@@ -18,7 +18,7 @@ from pullback.tape.node import Handle, Node, new_handle
 from pullback.tape.state import modes
 from pullback.tensor.device import check_device
 from pullback.tensor.device import device as Device
-from pullback.tensor.dispatch import as_handle, is_raw, materialize, to_dtype
+from pullback.tensor.dispatch import as_handle, is_raw, materialize, to_dtype, view
 from pullback.values.dtype import DTYPES, as_dtype, type_name
 from pullback.values.shape import Size, normalize_axis
 
@@ -78,11 +78,11 @@ def _one(handle: Any, what: str, error: type[Exception], text: str) -> Any:
     return value.item()
 
 
-def _warn_tracked(handle: Any) -> None:
+def _warn_tracked(handle: Any, name: str) -> None:
     if modes.numpy and _tracked(handle):
         raise PlainNumbersError(
-            "float() of a value that is being differentiated would lose its gradient. Write np.sin(x) for math.sin(x); "
-            f"x.item() gives the number alone. {_INSTEAD}"
+            f"{name}() of a value that is being differentiated would lose its gradient. Write np.sin(x) for "
+            f"math.sin(x); x.detach() is the value alone. {_INSTEAD}"
         )
     if handle._node is not None and modes.session is None:  # an open GradientTape tracks all that it sees
         warnings.warn(
@@ -97,7 +97,7 @@ _SCALAR = "only one element tensors can be converted to Python scalars"
 _INDEX = "only integer tensors of a single element can be converted to an index"
 
 
-def clone(input: Any) -> Any:
+def clone(input: Any, *, memory_format: Any = None) -> Any:
     """A copy of `input`, with its history."""
     x = as_handle(input)
     value = x._value
@@ -146,17 +146,17 @@ def typename(obj: Any) -> str:
 
 
 def real(input: Any) -> Any:
-    """The real part; `input` itself if it is real."""
+    """The real part, as a view; `input` itself if it is real."""
     x = as_handle(input)
-    return x if x._value.dtype.kind != "c" else real_op(x)
+    return x if x._value.dtype.kind != "c" else view(real_op, x)
 
 
 def imag(input: Any) -> Any:
-    """The imaginary part of a complex tensor. Raises `RuntimeError` for a real one."""
+    """The imaginary part of a complex tensor, as a view. Raises `RuntimeError` for a real one."""
     x = as_handle(input)
     if x._value.dtype.kind != "c":
         raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
-    return imag_op(x)
+    return view(imag_op, x)
 
 
 def conj(input: Any) -> Any:
@@ -196,6 +196,21 @@ def _tracked(handle: Any) -> bool:
             return True
         handle = handle._value
     return False
+
+
+def _differentiated(handle: Any) -> bool:
+    """Whether plain numbers would lose a gradient or a tangent of `handle`."""
+    return handle._value.dtype.kind in "fc" and (_tracked(handle) or not is_raw(handle))
+
+
+def primal(handle: Any) -> Any:
+    """The numbers of a value, dual numbers without their tangents; None if it has none."""
+    value = handle
+    while not isinstance(value, np.ndarray | np.generic):
+        value = value._value if isinstance(value, Handle) else getattr(value, "primal", None)
+        if value is None:
+            return None
+    return value
 
 
 class ConversionMethods:
@@ -247,47 +262,47 @@ class ConversionMethods:
         """This tensor in the dtype of `other`."""
         return to_dtype(self, other._value.dtype)
 
-    def float(self) -> Any:
+    def float(self, memory_format: Any = None) -> Any:
         """This tensor as float32."""
         return to_dtype(self, np.dtype(np.float32))
 
-    def double(self) -> Any:
+    def double(self, memory_format: Any = None) -> Any:
         """This tensor as float64."""
         return to_dtype(self, np.dtype(np.float64))
 
-    def half(self) -> Any:
+    def half(self, memory_format: Any = None) -> Any:
         """This tensor as float16."""
         return to_dtype(self, np.dtype(np.float16))
 
-    def int(self) -> Any:
+    def int(self, memory_format: Any = None) -> Any:
         """This tensor as int32."""
         return to_dtype(self, np.dtype(np.int32))
 
-    def long(self) -> Any:
+    def long(self, memory_format: Any = None) -> Any:
         """This tensor as int64."""
         return to_dtype(self, np.dtype(np.int64))
 
-    def short(self) -> Any:
+    def short(self, memory_format: Any = None) -> Any:
         """This tensor as int16."""
         return to_dtype(self, np.dtype(np.int16))
 
-    def char(self) -> Any:
+    def char(self, memory_format: Any = None) -> Any:
         """This tensor as int8."""
         return to_dtype(self, np.dtype(np.int8))
 
-    def byte(self) -> Any:
+    def byte(self, memory_format: Any = None) -> Any:
         """This tensor as uint8."""
         return to_dtype(self, np.dtype(np.uint8))
 
-    def bool(self) -> Any:
+    def bool(self, memory_format: Any = None) -> Any:
         """This tensor as booleans: whether each element is not zero."""
         return to_dtype(self, np.dtype(np.bool_))
 
-    def cfloat(self) -> Any:
+    def cfloat(self, memory_format: Any = None) -> Any:
         """This tensor as complex64."""
         return to_dtype(self, np.dtype(np.complex64))
 
-    def cdouble(self) -> Any:
+    def cdouble(self, memory_format: Any = None) -> Any:
         """This tensor as complex128."""
         return to_dtype(self, np.dtype(np.complex128))
 
@@ -315,6 +330,10 @@ class ConversionMethods:
     @property
     def real(self) -> Any:
         return real(self)
+
+    @real.setter
+    def real(self, value: Any) -> None:
+        real(self)[...] = value
 
     @property
     def imag(self) -> Any:
@@ -374,7 +393,7 @@ class ConversionMethods:
         """Whether the elements lie in memory in order, without gaps."""
         return bool(numbers(self, "is_contiguous()").flags.c_contiguous)
 
-    def contiguous(self) -> Any:
+    def contiguous(self, memory_format: Any = None) -> Any:
         """This tensor with its elements in memory in order: itself, or a copy."""
         return self if not is_raw(self) or self.is_contiguous() else clone(self)  # type: ignore[arg-type]
 
@@ -383,9 +402,12 @@ class ConversionMethods:
     def item(self) -> Any:
         """The one element, as a Python number.
 
+        In a NumPy program that differentiates it, the element as a tensor: the number would lose its gradient.
         Raises `RuntimeError` if there is not exactly one, `TypeError` inside a transform that has no number for it.
         """
         value = self._value
+        if modes.numpy and value.size == 1 and _differentiated(self):
+            return self.reshape(())  # type: ignore[attr-defined]
         try:
             if value.size == 1:
                 return value.item()
@@ -394,7 +416,9 @@ class ConversionMethods:
         return _one(self, "item()", RuntimeError, "a Tensor with {} elements cannot be converted to Scalar")
 
     def tolist(self) -> Any:
-        """The elements as Python numbers, in nested lists of the tensor's shape."""
+        """The elements as Python numbers, in nested lists of the tensor's shape; as tensors where `item` gives one."""
+        if modes.numpy and _differentiated(self):
+            return [row.tolist() for row in self] if self._value.shape else self.item()  # type: ignore[attr-defined]
         return numbers(self, "tolist()").tolist()
 
     def __bool__(self) -> builtins.bool:
@@ -405,22 +429,21 @@ class ConversionMethods:
         return bool(value.item())
 
     def __float__(self) -> builtins.float:
-        _warn_tracked(self)
+        _warn_tracked(self, "float")
         number = _one(self, "float()", ValueError, _SCALAR)
         if isinstance(number, complex):
             raise RuntimeError("value cannot be converted to type double without overflow")
         return float(number)
 
     def __int__(self) -> builtins.int:
-        if not modes.numpy:
-            _warn_tracked(self)
+        _warn_tracked(self, "int")
         number = _one(self, "int()", ValueError, _SCALAR)
         if isinstance(number, complex):
             raise RuntimeError("value cannot be converted to type int64_t without overflow")
         return int(number)
 
     def __complex__(self) -> complex:
-        _warn_tracked(self)
+        _warn_tracked(self, "complex")
         return complex(_one(self, "complex()", ValueError, _SCALAR))
 
     def __index__(self) -> builtins.int:
@@ -431,6 +454,9 @@ class ConversionMethods:
     def __format__(self, spec: str) -> str:
         if not self._value.shape and is_raw(self) and (spec or self.__class__ is _plain()):  # type: ignore[arg-type]
             return format(self._value.item(), spec)
+        if spec and not self._value.shape and not is_raw(self):  # type: ignore[arg-type]
+            value = primal(self)
+            return repr(self) if value is None else format(value.item(), spec)  # a line of a log is no reason to stop
         return object.__format__(self, spec)
 
     def __contains__(self, element: Any) -> builtins.bool:
@@ -484,9 +510,18 @@ class ConversionMethods:
         array = np.asarray(numbers(self, "pickling"))
         return _rebuild, (builtins.type(self), array, self._node is not None, self._state())
 
+    def __copy__(self) -> Any:
+        if modes.numpy:  # a NumPy program copies an array
+            return clone(self)
+        make, args = self.__reduce_ex__(4)
+        return make(*args)
+
     def __deepcopy__(self, memo: dict[builtins.int, Any]) -> Any:
         if id(self) in memo:
             return memo[id(self)]
+        if modes.numpy:
+            memo[id(self)] = result = clone(self)
+            return result
         if isinstance(self._node, Node):
             raise RuntimeError(
                 "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the "

@@ -11,6 +11,7 @@ from pullback.tape.hooks import HookHandle
 from pullback.tape.node import Handle, LeafMark, Node, Projection, make_leaf, new_handle
 from pullback.tensor import autograd
 from pullback.tensor.arithmetic import ArithmeticMethods
+from pullback.tensor.calculus import CalculusMethods
 from pullback.tensor.comparison import ComparisonMethods
 from pullback.tensor.conversion import ConversionMethods
 from pullback.tensor.creation import CreationMethods, legacy_array
@@ -18,16 +19,22 @@ from pullback.tensor.device import check_device
 from pullback.tensor.dispatch import is_raw, materialize
 from pullback.tensor.formatting import format_tensor
 from pullback.tensor.indexing import IndexMethods
-from pullback.tensor.linalg_namespace import FactorMethods
+from pullback.tensor.inplace_names import NamedInplaceMethods
+from pullback.tensor.layout import LayoutMethods
+from pullback.tensor.linalg_legacy import FactorMethods
 from pullback.tensor.linear import LinearMethods
 from pullback.tensor.mutation import InplaceMethods
 from pullback.tensor.numpy_protocol import NumpyMethods
+from pullback.tensor.random import RandomMethods
 from pullback.tensor.rearranging import RearrangeMethods
 from pullback.tensor.reduction import ReductionMethods
 from pullback.tensor.scanning import ScanMethods
+from pullback.tensor.scattering import ScatterMethods
 from pullback.tensor.shaping import ShapeMethods
+from pullback.tensor.short_time import ShortTimeMethods
 from pullback.tensor.sorting import SortMethods
 from pullback.tensor.special import SpecialMethods
+from pullback.tensor.strided import StridedMethods
 from pullback.values.dtype import DType, as_dtype
 from pullback.values.shape import Size
 
@@ -39,17 +46,24 @@ class Tensor(
     ArithmeticMethods,
     ComparisonMethods,
     InplaceMethods,
+    NamedInplaceMethods,
     ReductionMethods,
     ScanMethods,
     SortMethods,
     ShapeMethods,
+    RandomMethods,
     RearrangeMethods,
     IndexMethods,
+    ScatterMethods,
+    ShortTimeMethods,
+    StridedMethods,
     LinearMethods,
     FactorMethods,
     SpecialMethods,
+    CalculusMethods,
     ConversionMethods,
     CreationMethods,
+    LayoutMethods,
     Handle,
 ):
     """An array that remembers how it was computed.

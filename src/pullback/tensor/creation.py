@@ -14,6 +14,7 @@ import numpy as np
 from pullback.ops.cast import cast
 from pullback.ops.shape import broadcast_to
 from pullback.tape.node import Handle, new_handle, wrap
+from pullback.tape.state import modes
 from pullback.tensor.conversion import numbers
 from pullback.tensor.device import check_device
 from pullback.tensor.dispatch import is_raw
@@ -44,6 +45,7 @@ __all__ = [
     "logspace",
     "ones",
     "ones_like",
+    "range",
     "scalar_tensor",
     "tensor",
     "tril_indices",
@@ -101,7 +103,7 @@ def dtype_of(dtype: Any, otherwise: np.dtype[Any] | None = None) -> np.dtype[Any
 
 
 def _is_sequence(value: Any) -> bool:
-    return isinstance(value, list | tuple | range) or (
+    return isinstance(value, list | tuple | builtins.range) or (
         isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes) and np.ndim(value) != 0
     )
 
@@ -200,13 +202,14 @@ def tensor(
     if type(data) is float and dtype is None and not requires_grad:
         with np.errstate(over="ignore"):
             return new_handle(default_dtype().type(data))
-    if isinstance(data, Handle):
+    if isinstance(data, Handle) and not modes.numpy:  # where arrays are seen as Tensors, a copy of one is no mistake
         warnings.warn(
             "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
             "sourceTensor.detach().clone().requires_grad_(True), rather than tensor(sourceTensor).",
             UserWarning,
             stacklevel=2,
         )
+    if isinstance(data, Handle):
         array = numbers(data, "tensor()")
         return finished(array.astype(dtype_of(dtype, array.dtype)), requires_grad)
     return finished(_array_of(data, dtype, True), requires_grad)
@@ -440,6 +443,20 @@ def arange(
     return finished((first + by * np.arange(count, dtype=np.float64)).astype(wanted), requires_grad)
 
 
+def range(
+    start: Any, end: Any, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
+    """Numbers from `start` up to and with `end`, `step` apart; of the default float unless `dtype` is given."""
+    first, last, by = _number(start), _number(end), _number(step)
+    if by == 0:
+        raise RuntimeError("step must be nonzero")
+    if (last - first) * by < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    check_device(device)
+    values = first + by * np.arange(math.floor((last - first) / by) + 1, dtype=np.float64)
+    return finished(values.astype(dtype_of(dtype)), requires_grad)
+
+
 def _steps(start: Any, end: Any, steps: int, dtype: Any) -> Any:
     """`steps` numbers from `start` to `end`, counted from the nearer end so that both are exact, as PyTorch does."""
     if steps < 0:
@@ -504,26 +521,38 @@ def pattern(name: str, input: Any, dtype: Any) -> tuple[Shape, np.dtype[Any]]:
     return tuple(input._value.shape), dtype_of(dtype, input._value.dtype)
 
 
-def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def zeros_like(
+    input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, memory_format: Any = None
+) -> Any:
     """Zeros of the shape and dtype of `input`."""
     check_device(device)
     return finished(np.zeros(*pattern("zeros_like", input, dtype)), requires_grad)
 
 
-def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def ones_like(
+    input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, memory_format: Any = None
+) -> Any:
     """Ones of the shape and dtype of `input`."""
     check_device(device)
     return finished(np.ones(*pattern("ones_like", input, dtype)), requires_grad)
 
 
-def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def empty_like(
+    input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, memory_format: Any = None
+) -> Any:
     """A tensor of the shape and dtype of `input` whose numbers are whatever was in memory."""
     check_device(device)
     return finished(np.empty(*pattern("empty_like", input, dtype)), requires_grad)
 
 
 def full_like(
-    input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    input: Any,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
 ) -> Any:
     """`fill_value` in the shape and dtype of `input`."""
     check_device(device)

@@ -16,6 +16,7 @@ import numpy as np
 from pullback.ops.cast import cast
 from pullback.ops.control import stop_gradient
 from pullback.ops.table import NONE, VALUE, Op
+from pullback.tape.memory import keep, keep_both
 from pullback.tape.node import FLOAT32, FLOAT64, Handle, LeafMark, Node, make, new_handle, set_node, wrap
 from pullback.tape.state import modes
 from pullback.values.dtype import default_dtype, promote
@@ -191,16 +192,16 @@ def binary(
                     else:
                         saved = (y if need_y else None, input if need_a else None, other if need_b else None)
                         if need_a or need_b:
-                            base_a, base_b = input._base, other._base
-                            versions = (
-                                0,
-                                input._version if base_a is None else base_a._version,
-                                other._version if base_b is None else base_b._version,
-                            )
+                            if input._base is None and other._base is None:
+                                input._kept = other._kept = True
+                                versions = (0, input._version, other._version)
+                            else:
+                                saved, versions = keep_both(saved)
                     result._node = node = set_node(make(Node), op, edges, saved, versions)
                     if va.shape != vb.shape:
                         node.shapes = (va.shape, vb.shape)
                     if need_y:
+                        result._kept = True
                         node.output = (weakref.ref(result), 0)
                     return result
             elif (kind is float or kind is int) and (dtype is FLOAT32 or dtype is FLOAT64 or dtype.kind == "f"):
@@ -212,18 +213,19 @@ def binary(
                 na = input._node
                 if na is None or fast != 2:
                     return result
-                versions = None
+                versions = kept = None
                 if left_a:
-                    base = input._base
-                    versions = (0, input._version if base is None else base._version, 0)
+                    kept, version = keep(input)
+                    versions = (0, version, 0)
                 result._node = node = set_node(
                     make(Node),
                     op,
                     (input if type(na) is LeafMark else na, None),
-                    (y if left_y else None, input if left_a else None, other if left_b else None),
+                    (y if left_y else None, kept, other if left_b else None),
                     versions,
                 )
                 if left_y:
+                    result._kept = True
                     node.output = (weakref.ref(result), 0)
                 return result
         return rest(input, other)
@@ -254,19 +256,22 @@ def unary(op: Op, *, floating: bool = True, otherwise: Callable[[Any], Any] | No
                 place: Any = input._node
                 if place is None or fast != 2:
                     return result
+                versions: Any = None
+                kept: Any = None
                 if need_x == VALUE:
-                    base = input._base
-                    versions: Any = (0, input._version if base is None else base._version)
-                else:
-                    versions = None
+                    kept, version = keep(input)
+                    versions = (0, version)
+                elif need_x != NONE:
+                    kept = spec_of(x)
                 result._node = node = set_node(
                     make(Node),
                     op,
                     (input if type(place) is LeafMark else place,),
-                    (y if need_y else None, input if need_x == VALUE else None if need_x == NONE else spec_of(x)),
+                    (y if need_y else None, kept),
                     versions,
                 )
                 if need_y:
+                    result._kept = True
                     node.output = (weakref.ref(result), 0)
                 return result
         return rest(input)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from pullback.ops.shape import broadcast_to, reshape
 from pullback.tape.node import Handle, new_handle, wrap
 from pullback.tensor.dispatch import as_handle, is_raw, promoted, to_dtype
 from pullback.tensor.inplace import check_writable, move
+from pullback.tensor.meeting import reduced_into
 from pullback.values.dtype import type_name
 from pullback.values.shape import Shape, broadcast_shapes, normalize_axis
 
@@ -34,6 +36,7 @@ __all__ = [
     "scatter_add",
     "take",
     "take_along_dim",
+    "unravel_index",
     "where",
 ]
 
@@ -45,7 +48,6 @@ _scatter = index_update.titled("ScatterBackward0")
 _scatter_number = index_update.titled("ScatterBackward1")
 _index_copy = index_update.titled("IndexCopyBackward0")
 _index_fill = index_update.titled("IndexFillBackward0")
-_put = index_update.titled("PutBackward0")
 _scatter_sum = add.titled("ScatterAddBackward0")
 _index_sum = add.titled("IndexAddBackward0")
 _put_sum = add.titled("IndexPutBackward0")
@@ -151,6 +153,8 @@ def gather(input: Any, dim: int | None = None, index: Any = None, *, axis: int |
     shape = tuple(x._value.shape)
     at = _dim(dim, axis, len(shape))
     where_ = index_of(index, "gather")
+    if 0 in where_.shape:  # whatever its dimensions, as in PyTorch
+        return _gather(reshape(x, shape=(int(np.prod(shape)),)), where_)
     _check_grid(where_, at, shape, "gather")
     if not shape:
         return reshape(_gather(reshape(x, shape=(1,)), where_), shape=where_.shape)
@@ -202,6 +206,23 @@ def take(input: Any, index: Any) -> Any:
     return _take(reshape(x, shape=(size,)), where_)
 
 
+def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
+    """Where positions in the flattened tensor of a `shape` are in it: an index tensor for each dimension.
+
+    Raises `ValueError` for positions out of range.
+    """
+    where_ = index_of(indices, "unravel_index")
+    sizes = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    found: list[Any] = []
+    rest: Any = where_ if isinstance(where_, Handle) else new_handle(where_.astype(np.int64))
+    if isinstance(where_, np.ndarray) and where_.size and not 0 <= where_.min() <= where_.max() < math.prod(sizes):
+        raise ValueError(f"indices are out of range for a tensor of shape {sizes}")
+    for n in reversed(sizes):
+        found.append(rest % n)
+        rest = rest // n
+    return tuple(reversed(found))
+
+
 def _src_part(src: Any, index: Any) -> Any:
     """The part of `src` that stands under `index`."""
     shape = tuple(index.shape)
@@ -217,10 +238,13 @@ def scatter(
     src: Any = None,
     *,
     value: Any = None,
+    reduce: str | None = None,
     axis: int | None = None,
 ) -> Any:
     """`input` with `src` (a tensor or a number) written: `out[index[i][j]][j] = src[i][j]` for dim 0; of repeated
     indices the last one counts. The gradient of what is overwritten is 0.
+
+    With `reduce`, "add" or "multiply", the numbers there are added to or multiplied instead.
 
     Raises `RuntimeError` for shapes that don't fit, a `src` of another dtype, or indices out of range.
     """
@@ -230,10 +254,21 @@ def scatter(
     where_ = index_of(index, "scatter")
     _check_grid(where_, at, shape, "scatter")
     src = value if src is None else src
+    if reduce is not None:
+        return _scatter_reduced(x, at, where_, src, reduce)
     if not isinstance(src, Handle | np.ndarray):
         number = new_handle(np.full(where_.shape, src, x._value.dtype))
         return _scatter_number(x, number, *_grid(where_, at))
     return _scatter(x, _src_part(_match(x, src, "scatter"), where_), *_grid(where_, at))
+
+
+def _scatter_reduced(x: Any, axis: int, index: Any, src: Any, reduce: str) -> Any:
+    if reduce not in ("add", "multiply"):
+        raise RuntimeError("reduce argument must be either add or multiply.")
+    if not isinstance(src, Handle | np.ndarray):
+        src = new_handle(np.full(index.shape, src, x._value.dtype))
+    part = _src_part(_match(x, src, "scatter"), index)
+    return reduced_into(x, part, _grid(index, axis), "sum" if reduce == "add" else "prod", True)
 
 
 def scatter_add(
@@ -265,6 +300,8 @@ def index_add(
     x = as_handle(input)
     shape = tuple(x._value.shape)
     at = _dim(dim, axis, len(shape))
+    if not shape:
+        return _of_vectors(index_add, x, index, source, alpha=alpha)
     where_, part = _rows(x, at, index, source, "index_add")
     part = part if alpha == 1 else part * alpha
     return _index_sum(x, scatter_add_op(part, *_at(where_, at, shape), shape=shape))
@@ -277,6 +314,8 @@ def index_copy(
     x = as_handle(input)
     shape = tuple(x._value.shape)
     at = _dim(dim, axis, len(shape))
+    if not shape:
+        return _of_vectors(index_copy, x, index, source)
     where_, part = _rows(x, at, index, source, "index_copy")
     return _index_copy(x, part, *_at(where_, at, shape))
 
@@ -288,6 +327,8 @@ def index_fill(
     x = as_handle(input)
     shape = tuple(x._value.shape)
     at = _dim(dim, axis, len(shape))
+    if not shape:
+        return reshape(index_fill(reshape(x, shape=(1,)), 0, index, value), shape=())
     where_ = index_of(index, "index_fill").reshape(-1)
     _check_range(where_, shape[at], "index_fill", -shape[at])
     part = as_handle(value)
@@ -295,6 +336,12 @@ def index_fill(
         raise RuntimeError("index_fill_ only supports a 0-dimensional value tensor")
     part = broadcast_to(to_dtype(part, x._value.dtype), shape=(*shape[:at], len(where_), *shape[at + 1 :]))
     return _index_fill(x, part, *_at(where_, at, shape))
+
+
+def _of_vectors(function: Any, x: Any, index: Any, source: Any, **options: Any) -> Any:
+    """A write along a dimension of a 0-dim `x`, which counts as a vector of one element."""
+    part = reshape(source, shape=(1,)) if isinstance(source, Handle) and tuple(source.shape) == () else source
+    return reshape(function(reshape(x, shape=(1,)), 0, index, part, **options), shape=())
 
 
 def _rows(x: Any, axis: int, index: Any, source: Any, name: str) -> tuple[Any, Any]:
@@ -418,18 +465,6 @@ def _where_method(self: Any, condition: Any, other: Any) -> Any:
     return where(condition, self, other)
 
 
-def put_(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
-    """Write (or add) `source` at positions of the flattened input, in place."""
-    x = as_handle(input)
-    where_ = index_of(index, "put_")
-    size = int(np.prod(x.shape))
-    _check_range(where_, size, "put_", -size)
-    part = reshape(_match(x, source, "put_"), shape=(where_.size,))
-    flat, where_ = reshape(x, shape=(size,)), where_.reshape(-1)
-    new = flat + scatter_add_op(part, where_, shape=(size,)) if accumulate else _put(flat, part, where_)
-    return _in_place(x, reshape(new, shape=tuple(x.shape)))
-
-
 class GatherMethods:
     """Reading and writing by index tensors and masks, as methods of `Tensor`."""
 
@@ -447,7 +482,6 @@ class GatherMethods:
     index_fill = index_fill
     index_put = index_put
     where = _where_method
-    put_ = put_
 
     def masked_fill_(self, mask: Any, value: Any) -> Any:
         """`masked_fill`, in place."""

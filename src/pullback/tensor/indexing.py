@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from pullback.ops.cast import cast
+from pullback.ops.elementwise import where
 from pullback.ops.index import gather, index_update, slice_, slice_update
 from pullback.ops.shape import broadcast_to, reshape, transpose
 from pullback.tape.node import Handle, LeafMark, Node, make, new_handle, note, set_node, wrap
 from pullback.tape.state import modes
-from pullback.tensor.dispatch import as_handle, is_raw, link, materialize, register_view
+from pullback.tensor.dispatch import as_handle, is_raw, link, materialize, register_view, to_dtype
 from pullback.tensor.gathering import GatherMethods
 from pullback.tensor.inplace import check_writable, move, update
 from pullback.values.shape import Shape, Spec
@@ -250,10 +251,11 @@ def getitem(input: Any, index: Any) -> Any:
         basic = tuple(normal)
         op, params = _titled_slice(basic), {"index": basic}
         array = materialize(x)
+        dots = index is Ellipsis or (kind is tuple and any(part is Ellipsis for part in index))
         if type(array) is np.ndarray:
-            return _basic_view(x, array, array[(*basic, ...)], op, params)
+            return _basic_view(x, array, array[(*basic, ...)], op, params, dots)
         result = wrap(op(x, **params))
-        return result if modes.numpy and not result.shape else link(result, x, array, op, params)
+        return result if _is_scalar(result._value, dots) else link(result, x, array, op, params)
     plan = _Advanced(normal)
     if not plan.is_whole:
         x = slice_(x, index=plan.basic)
@@ -263,7 +265,12 @@ def getitem(input: Any, index: Any) -> Any:
     return y if _identity(plan.back) else _index_of_view(y, axes=plan.back)
 
 
-def _basic_view(x: Any, array: Any, y: Any, op: Any, params: dict[str, Any]) -> Any:
+def _is_scalar(y: Any, dots: bool) -> bool:
+    """Whether a NumPy program reads one element, as a scalar that later writes don't change; with dots it is a view."""
+    return modes.numpy and not y.shape and not dots
+
+
+def _basic_view(x: Any, array: Any, y: Any, op: Any, params: dict[str, Any], dots: bool = False) -> Any:
     """The view `y` of the array of `x`, placed on the tape and registered as a view; `view()` without its overhead."""
     result = make(Handle.maker)
     result._value = y
@@ -277,7 +284,7 @@ def _basic_view(x: Any, array: Any, y: Any, op: Any, params: dict[str, Any]) -> 
         )
         if modes.special:
             note(result)
-    if modes.numpy and y.ndim == 0:  # NumPy reads one element as a scalar, which later writes don't change
+    if _is_scalar(y, dots):
         result._value = y[()]
         return result
     return register_view(result, x, op, params)
@@ -290,6 +297,9 @@ def setitem(input: Any, index: Any, value: Any) -> None:
     `RuntimeError` if the value does not fit, or if `input` is a leaf that requires a gradient.
     """
     x = input
+    if isinstance(index, Handle) and index.dtype.kind == "b" and not is_raw(index):
+        _write_where(x, index, value)
+        return
     parts, advanced = normalize_index(index, tuple(x._value.shape))
     if not advanced and _is_view_of(value, x, tuple(parts)):
         return  # x[i] += v has written through the view x[i] already
@@ -307,7 +317,7 @@ def setitem(input: Any, index: Any, value: Any) -> None:
         def write(array: Any) -> None:
             array[basic] = value._value
 
-        update(x, slice_update, value, write=write, index=basic)
+        update(x, slice_update, value, write=write, part=(*basic, ...), index=basic)
         return
     check_writable(x)
     plan = _Advanced(parts)
@@ -318,10 +328,10 @@ def setitem(input: Any, index: Any, value: Any) -> None:
     if not _identity(plan.back):
         value = transpose(value, axes=_inverse(plan.back))
     if front is x:
-        where = tuple(a._value if isinstance(a, Handle) else a for a in plan.arrays)
+        spots = tuple(a._value if isinstance(a, Handle) else a for a in plan.arrays)
 
         def scatter(array: Any) -> None:
-            array[where] = value._value
+            array[spots] = value._value
 
         update(x, index_update, value, *plan.arrays, write=scatter)
         return
@@ -329,6 +339,20 @@ def setitem(input: Any, index: Any, value: Any) -> None:
     if front is not inner:
         written = transpose(written, axes=_inverse(plan.front))
     move(x, written if inner is x else slice_update(x, written, index=plan.basic))
+
+
+def _write_where(x: Any, mask: Any, value: Any) -> None:
+    """`x[mask] = value` for a batched or traced mask: how many elements it takes is not known, so one value for all."""
+    value = to_dtype(as_handle(value), x.dtype)
+    own, rest = tuple(mask._value.shape), tuple(x._value.shape)[len(mask._value.shape) :]
+    if own != tuple(x._value.shape)[: len(own)] or np.broadcast_shapes(tuple(value._value.shape), rest) != rest:
+        raise IndexError(
+            "a batched or traced mask takes one value for all the elements it selects, "
+            f"of a shape that broadcasts to {list(rest)}; this one has {list(value._value.shape)}. Write pb.where."
+        )
+    check_writable(x)
+    mask = reshape(mask, shape=own + (1,) * len(rest))
+    move(x, where(mask, wrap(broadcast_to(value, shape=tuple(x._value.shape))), new_handle(x._value, x._node)))
 
 
 def _is_view_of(value: Any, x: Any, index: tuple[Any, ...]) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pullback.ops.table import VALUE, Op
+from pullback.tape.memory import own
 from pullback.tape.node import Handle, LeafMark, Node, make_node, new_handle, note, payload
 from pullback.tape.state import modes
 from pullback.tensor.dispatch import is_raw, materialize
@@ -88,10 +89,16 @@ def update(
     op: Op,
     *others: Any,
     write: Callable[[Any], None] | None = None,
+    part: Any = ...,
     **params: Any,
 ) -> Any:
-    """`handle` becomes `op(handle, *others, **params)`; `write(array)` does it in memory, if that is cheaper."""
+    """`handle` becomes `op(handle, *others, **params)`; `write(array)` does it in memory, if that is cheaper.
+
+    What is written is no more than `handle[part]`, for a basic index `part`.
+    """
     check_writable(handle)
+    if modes.numpy and is_raw(handle):
+        own(handle, None if part is ... else handle._value[part])
     raw = is_raw(handle) and all(not isinstance(x, Handle) or is_raw(x) for x in others)
     places = [x._node for x in (handle, *others) if isinstance(x, Handle) and x._node is not None]
     tracked = modes.grad and bool(places)
@@ -131,6 +138,8 @@ def move(handle: Any, new: Any) -> None:
     """`handle` becomes the value `new`, recorded or not, whatever its kind."""
     raw = is_raw(handle) and isinstance(new, Handle) and is_raw(new)
     if raw:
+        if modes.numpy:
+            own(handle)
         store(handle, new._value)
     else:
         handle._value = new._value
@@ -145,6 +154,7 @@ def _settle(handle: Any, place: Any, raw: bool) -> None:
         note(handle)
         if isinstance(place, Node) and place.saved and place.saved[0] is not None:
             holder = handle if handle._base is None else handle._base
+            holder._kept = True
             place.output = (weakref.ref(holder), holder._version)
     elif raw:
         return

@@ -10,12 +10,14 @@ import numpy as np
 
 from pullback.ops import shape as s
 from pullback.ops.index import slice_
-from pullback.tape.node import wrap
+from pullback.tape.node import Handle, new_handle, wrap
+from pullback.tensor.conversion import numbers
 from pullback.tensor.dispatch import as_handle, link, materialize, to_dtype
-from pullback.values.dtype import promote
+from pullback.values.dtype import default_dtype, promote
 from pullback.values.shape import normalize_axis
 
 __all__ = [
+    "block_diag",
     "cat",
     "chunk",
     "column_stack",
@@ -146,6 +148,30 @@ def column_stack(tensors: Any) -> Any:
     return _cat(parts, 1)
 
 
+def block_diag(*tensors: Any) -> Any:
+    """The matrix with the given ones, promoted to one dtype, along its diagonal, and zeros elsewhere.
+
+    Vectors count as rows, 0-dim tensors as 1 × 1. Raises `RuntimeError` for tensors of more dimensions.
+    """
+    if not tensors:
+        return new_handle(np.zeros((1, 0), default_dtype()))
+    found = _operands(tensors, "block_diag")
+    for i, x in enumerate(found):
+        if len(x._value.shape) > 2:
+            raise RuntimeError(
+                "torch.block_diag: Input tensors must have 2 or fewer dimensions. Input "
+                f"{i} has {len(x._value.shape)} dimensions"
+            )
+    parts = _widened(found, "block_diag", lambda shape: (1,) * (2 - len(shape)) + shape)
+    total = sum(x.shape[1] for x in parts)
+    ends = accumulate(x.shape[1] for x in parts)
+    rows = [
+        s.pad(x, widths=((0, 0), (end - x.shape[1], total - end)), value=0.0)
+        for x, end in zip(parts, ends, strict=True)
+    ]
+    return _cat(rows, 0)
+
+
 # Taking apart: each part is a view, written back through its own slice.
 
 
@@ -227,6 +253,8 @@ def tensor_split(input: Any, indices_or_sections: Any, dim: int = 0, *, axis: in
         raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
     at = normalize_axis(_one(dim, axis), len(x._value.shape))
     total = x._value.shape[at]
+    if isinstance(indices_or_sections, Handle):
+        indices_or_sections = numbers(indices_or_sections, "tensor_split()").tolist()
     if isinstance(indices_or_sections, int):
         count = indices_or_sections
         if count <= 0:

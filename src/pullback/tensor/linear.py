@@ -16,6 +16,7 @@ from pullback.ops.products import dot as dot_op
 from pullback.ops.products import matmul as matmul_op
 from pullback.ops.products import mm as mm_op
 from pullback.ops.products import mv as mv_op
+from pullback.tape.memory import keep_both
 from pullback.tape.node import Handle, LeafMark, Node, make, set_node, wrap
 from pullback.tape.state import modes
 from pullback.tensor.dispatch import as_handle, to_dtype
@@ -24,6 +25,7 @@ from pullback.values.dtype import as_dtype, promote
 from pullback.values.shape import broadcast_shapes, normalize_axis
 
 __all__ = [
+    "addbmm",
     "addmm",
     "addmv",
     "addr",
@@ -50,7 +52,9 @@ _mm_needs = {flags: mm_op.needs(flags) for flags in ((True, False), (False, True
 _vdot = dot_op.titled("VdotBackward0")
 _row_times = s.reshape.titled("SqueezeBackward4")
 _many = s.reshape.titled("UnsafeViewBackward0")
-_addmm, _addmv, _addr, _baddbmm = (add.titled(f"{name}Backward0") for name in ("Addmm", "Addmv", "Addr", "Baddbmm"))
+_addmm, _addmv, _addr, _addbmm, _baddbmm = (
+    add.titled(f"{name}Backward0") for name in ("Addmm", "Addmv", "Addr", "Addbmm", "Baddbmm")
+)
 _cross = sub.titled("LinalgCrossBackward0")
 _trace = s.sum_.titled("TraceBackward0")
 
@@ -175,16 +179,9 @@ def matmul(input: Any, other: Any) -> Any:
             if na is None and nb is None:
                 return result
             _, need_a, need_b = _mm_needs[na is not None, nb is not None]
-            base_a, base_b = input._base, other._base
-            versions = (
-                0,
-                input._version if base_a is None else base_a._version,
-                other._version if base_b is None else base_b._version,
-            )
             edges: Any = (input if type(na) is LeafMark else na, other if type(nb) is LeafMark else nb)
-            result._node = set_node(
-                make(Node), mm_op, edges, (None, input if need_a else None, other if need_b else None), versions
-            )
+            saved, versions = keep_both((None, input if need_a else None, other if need_b else None))
+            result._node = set_node(make(Node), mm_op, edges, saved, versions)
             return result
     a, b = _pair(input, other, "matmul")
     left, right = _shape(a), _shape(b)
@@ -304,6 +301,9 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     if len(over_a) != len(over_b):
         raise RuntimeError("both dimension lists should have same length")
     for i, j in zip(over_a, over_b, strict=True):
+        if 1 in (left[i], right[j]) and left[i] != right[j]:  # a dimension of size 1 stands for every entry
+            x, y = (z if z.shape[d] == 1 else s.sum_(z, axis=(d,), keepdims=True) for z, d in ((x, i), (y, j)))
+            left, right = _shape(x), _shape(y)
         if left[i] != right[j]:
             raise RuntimeError(
                 f"contracted dimensions need to match, but first has size {left[i]} in dim {i} and second has size "
@@ -357,6 +357,11 @@ def addr(input: Any, vec1: Any, vec2: Any, *, beta: complex = 1, alpha: complex 
 def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: complex = 1, alpha: complex = 1) -> Any:
     """beta · input + alpha · (batch1 @ batch2) for batches of matrices, input broadcast."""
     return _added(_baddbmm, input, bmm(batch1, batch2), beta, alpha)
+
+
+def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: complex = 1, alpha: complex = 1) -> Any:
+    """`beta · input + alpha · Σ batch1[i] @ batch2[i]` for stacks of matrices."""
+    return _added(_addbmm, input, s.sum_(bmm(batch1, batch2), axis=(0,), keepdims=False), beta, alpha)
 
 
 def chain_matmul(*matrices: Any) -> Any:
@@ -444,6 +449,7 @@ class LinearMethods:
     addmm = addmm
     addmv = addmv
     addr = addr
+    addbmm = addbmm
     baddbmm = baddbmm
     kron = kron
     cross = cross

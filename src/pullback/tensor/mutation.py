@@ -73,8 +73,16 @@ def _quiet(handle: Any, other: Any = None) -> bool:
     return not modes.grad or (handle._node is None and (not isinstance(other, Handle) or other._node is None))
 
 
-def _updates(op: Op, ufunc: Callable[..., Any], function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """The operator of an arithmetic op: `function` in place."""
+def _is_scalar(handle: Any) -> bool:
+    """Whether NumPy would have a scalar here, which `+=` replaces instead of writing to it."""
+    value = handle._value
+    return value.shape == () and type(value) is not np.ndarray and handle._view is None
+
+
+def _updates(
+    op: Op, ufunc: Callable[..., Any], function: Callable[[Any, Any], Any]
+) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
+    """The operator of an arithmetic op, `function` in place, and the same without shortcuts."""
     evaluate = op.evaluate
 
     def slow(self: Any, other: Any) -> Any:
@@ -89,6 +97,10 @@ def _updates(op: Op, ufunc: Callable[..., Any], function: Callable[[Any, Any], A
 
     def operator(self: Any, other: Any) -> Any:
         value = self._value
+        if modes.numpy:
+            if not isinstance(other, OPERANDS):
+                return NotImplemented
+            return function(self, other) if _is_scalar(self) else slow(self, other)
         if isinstance(other, Handle):
             v = other._value
             quiet = (self._node is None and other._node is None) or not modes.grad
@@ -124,14 +136,14 @@ def _updates(op: Op, ufunc: Callable[..., Any], function: Callable[[Any, Any], A
                 return self
         return slow(self, other)
 
-    return operator
+    return operator, slow
 
 
-_add = _updates(e.add, np.add, a.add)
-_sub = _updates(e.sub, np.subtract, a.sub)
-_mul = _updates(e.mul, np.multiply, a.mul)
-_div = _updates(e.div, np.true_divide, a.div)
-_pow = _updates(e.pow_, np.power, a.pow)
+_add, _add_slowly = _updates(e.add, np.add, a.add)
+_sub, _sub_slowly = _updates(e.sub, np.subtract, a.sub)
+_mul, _mul_slowly = _updates(e.mul, np.multiply, a.mul)
+_div, _div_slowly = _updates(e.div, np.true_divide, a.div)
+_pow, _pow_slowly = _updates(e.pow_, np.power, a.pow)
 
 
 def _refused(name: str, other: Any) -> TypeError:
@@ -149,7 +161,7 @@ def add_(self: Any, other: Any, *, alpha: Any = 1) -> Any:
     """self + alpha · other, in place."""
     if type(alpha) is not int or alpha != 1:
         other = _times(other, alpha, self)
-    if (result := _add(self, other)) is NotImplemented:
+    if (result := (_add_slowly if modes.numpy else _add)(self, other)) is NotImplemented:
         raise _refused("add_", other)
     return result
 
@@ -158,14 +170,14 @@ def sub_(self: Any, other: Any, *, alpha: Any = 1) -> Any:
     """self - alpha · other, in place."""
     if type(alpha) is not int or alpha != 1:
         other = _times(other, alpha, self)
-    if (result := _sub(self, other)) is NotImplemented:
+    if (result := (_sub_slowly if modes.numpy else _sub)(self, other)) is NotImplemented:
         raise _refused("sub_", other)
     return result
 
 
 def mul_(self: Any, other: Any) -> Any:
     """self · other, in place."""
-    if (result := _mul(self, other)) is NotImplemented:
+    if (result := (_mul_slowly if modes.numpy else _mul)(self, other)) is NotImplemented:
         raise _refused("mul_", other)
     return result
 
@@ -174,14 +186,14 @@ def div_(self: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     """self / other, in place."""
     if rounding_mode is not None:
         return rewrite(self, a.div, other, rounding_mode=rounding_mode)
-    if (result := _div(self, other)) is NotImplemented:
+    if (result := (_div_slowly if modes.numpy else _div)(self, other)) is NotImplemented:
         raise _refused("div_", other)
     return result
 
 
 def pow_(self: Any, exponent: Any) -> Any:
     """self ** exponent, in place."""
-    if (result := _pow(self, exponent)) is NotImplemented:
+    if (result := (_pow_slowly if modes.numpy else _pow)(self, exponent)) is NotImplemented:
         raise _refused("pow_", exponent)
     return result
 
@@ -199,7 +211,9 @@ def _inplace(function: Any) -> Callable[..., Any]:
 
 def _inplace_operator(function: Any) -> Callable[[Any, Any], Any]:
     def operator(self: Any, other: Any) -> Any:
-        return rewrite(self, function, other) if isinstance(other, OPERANDS) else NotImplemented
+        if not isinstance(other, OPERANDS):
+            return NotImplemented
+        return function(self, other) if modes.numpy and _is_scalar(self) else rewrite(self, function, other)
 
     return operator
 
@@ -329,6 +343,30 @@ def exponential_(self: Any, lambd: float = 1.0, *, generator: Any = None) -> Any
     return _random(self, r.source(generator).standard_exponential(shape) / lambd, "ExponentialBackward0")
 
 
+def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Any:
+    """Cauchy-distributed numbers of the given median and half-width, in place."""
+    if sigma <= 0:
+        raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma:g}")
+    shape, _ = _place(self)
+    return _random(self, median + sigma * r.source(generator).standard_cauchy(shape), "CauchyBackward0")
+
+
+def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Any:
+    """Exponentials of normally distributed numbers of this `mean` and `std`, in place."""
+    if std <= 0:
+        raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std:g}")
+    shape, _ = _place(self)
+    return _random(self, r.source(generator).lognormal(mean, std, shape), "LogNormalBackward0")
+
+
+def geometric_(self: Any, p: float, *, generator: Any = None) -> Any:
+    """How many trials it takes until one succeeds, each with probability `p`, in place."""
+    if not 0 < p < 1:
+        raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p:g}")
+    shape, _ = _place(self)
+    return _random(self, r.source(generator).geometric(p, shape), "GeometricBackward0")
+
+
 def random_(self: Any, *bounds: int, generator: Any = None) -> Any:
     """Integers in [0, high) or [low, high), or all that the dtype holds exactly, in place."""
     shape, dtype = _place(self)
@@ -360,6 +398,7 @@ class InplaceMethods:
     zero_, fill_, copy_, set_, detach_ = zero_, fill_, copy_, set_, detach_
     uniform_, normal_, exponential_ = uniform_, normal_, exponential_
     random_, bernoulli_ = random_, bernoulli_
+    cauchy_, log_normal_, geometric_ = cauchy_, log_normal_, geometric_
 
     exp_, exp2_, expm1_ = _unary(e.exp, a.exp), _unary(e.exp2, a.exp2), _unary(e.expm1, a.expm1)
     log_, log2_, log10_, log1p_ = (

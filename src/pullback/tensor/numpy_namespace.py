@@ -56,5 +56,10 @@ def _namespace(name: str, source: ModuleType) -> NumpyNamespace:
 
 
 numpy = _namespace("pullback.numpy", np)
-for _inner in {name.rpartition(".")[0] for name in FUNCTIONS if "." in name}:
-    setattr(numpy, _inner, _namespace(f"pullback.numpy.{_inner}", getattr(np, _inner)))
+for _path in sorted({name.rpartition(".")[0] for name in FUNCTIONS if "." in name}):
+    _outer, _source = numpy, np
+    for _inner in _path.split("."):  # `lib.stride_tricks` lies two levels down
+        _source = getattr(_source, _inner)
+        if _inner not in vars(_outer):
+            setattr(_outer, _inner, _namespace(f"{_outer.__name__}.{_inner}", _source))
+        _outer = getattr(_outer, _inner)

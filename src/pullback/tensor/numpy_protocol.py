@@ -10,6 +10,7 @@ import numpy as np
 from pullback.tape.node import Handle
 from pullback.tape.state import modes
 from pullback.tensor.numpy_api import FUNCTIONS
+from pullback.tensor.numpy_api.methods import ArrayMethods
 from pullback.tensor.numpy_api.operands import deliver
 from pullback.tensor.numpy_api.table import implementation, not_covered, qualified_name
 
@@ -52,7 +53,7 @@ class _Size(int):
         return int, (int(self),)
 
 
-class NumpyMethods:
+class NumpyMethods(ArrayMethods):
     """Makes a Tensor an operand of NumPy's functions.
 
     A NumPy function called with a Tensor among its arguments is looked up in the table and runs on the tape, with

@@ -1,7 +1,7 @@
 """Random tensors and their generators, under PyTorch's names.
 
 The numbers come from NumPy's PCG64, so for one seed they are not PyTorch's. Every thread has a default generator of its
-own: what one thread draws never depends on another.
+own: what one thread draws never depends on another. A `layout` is taken and means nothing: all tensors are strided.
 """
 
 from __future__ import annotations
@@ -209,6 +209,7 @@ def rand(
     size: Any = None,
     generator: Generator | None = None,
     dtype: Any = None,
+    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Any:
@@ -223,6 +224,7 @@ def randn(
     size: Any = None,
     generator: Generator | None = None,
     dtype: Any = None,
+    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Any:
@@ -239,6 +241,7 @@ def randint(
     size: Any = None,
     generator: Generator | None = None,
     dtype: Any = None,
+    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Any:
@@ -265,6 +268,7 @@ def randperm(
     *,
     generator: Generator | None = None,
     dtype: Any = None,
+    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Any:
@@ -291,6 +295,7 @@ def normal(
     *,
     generator: Generator | None = None,
     dtype: Any = None,
+    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Any:
@@ -386,6 +391,7 @@ def rand_like(
     *,
     generator: Generator | None = None,
     dtype: Any = None,
+    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Any:
@@ -399,6 +405,7 @@ def randn_like(
     *,
     generator: Generator | None = None,
     dtype: Any = None,
+    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Any:
@@ -412,9 +419,17 @@ def randint_like(
     *bounds: Any,
     generator: Generator | None = None,
     dtype: Any = None,
+    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Any:
     """Integers in [low, high), in the shape and dtype of `input`; `bounds` are high alone, or low and high."""
     shape, wanted = pattern("randint_like", input, dtype)
     return randint(*bounds, size=shape, generator=generator, dtype=wanted, device=device, requires_grad=requires_grad)
+
+
+class RandomMethods:
+    """Draws with the probabilities in a `Tensor`, as its methods."""
+
+    bernoulli = bernoulli
+    multinomial = multinomial

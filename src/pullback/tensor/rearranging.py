@@ -23,6 +23,7 @@ from pullback.values.shape import normalize_axis
 
 __all__ = [
     "cartesian_prod",
+    "combinations",
     "diag",
     "diag_embed",
     "diagflat",
@@ -50,10 +51,10 @@ _diagonal_copy = diagonal_op.titled("DiagonalBackward0_copy")
 # Order
 
 
-def flip(input: Any, *dims: Any) -> Any:
+def flip(input: Any, *given: Any, dims: Any = None) -> Any:
     """The order along `dims` reversed; a copy."""
     x = as_handle(input)
-    axes = tuple(sorted(normalize_axis(d, rank(x)) for d in ints(dims)))
+    axes = tuple(sorted(normalize_axis(d, rank(x)) for d in ints(given if dims is None else (dims,))))
     if len(set(axes)) < len(axes):
         raise RuntimeError(f"dim {axes} appears multiple times in the list of dims")
     return _owned(s.flip(x, axis=axes if rank(x) else ()))
@@ -188,6 +189,32 @@ def cartesian_prod(*tensors: Any) -> Any:
         return as_handle(tensors[0])
     grids = [reshape(grid, -1, 1) for grid in meshgrid(*tensors)]
     return _cat(grids, 1)
+
+
+def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
+    """The combinations of `r` elements of a vector, one a row, in lexicographic order of their places.
+
+    >>> import pullback as pb
+    >>> pb.combinations(pb.tensor([1, 2, 3]))
+    tensor([[1, 2],
+            [1, 3],
+            [2, 3]])
+    """
+    x = as_handle(input)
+    if rank(x) != 1:
+        raise RuntimeError("Expect a 1D vector, but got shape " + str(list(x._value.shape)))
+    if r < 0:
+        raise RuntimeError(f"Expect a non-negative number, but got {r}")
+    if r == 0:
+        return x[:0].detach()
+    size = int(x._value.shape[0])
+    rows = np.arange(size).reshape(-1, 1)
+    for _ in range(r - 1):  # each row, followed by every element that may come after its last
+        start = rows[:, -1] + (0 if with_replacement else 1)
+        counts = size - start
+        last = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts - start, counts)
+        rows = np.concatenate([np.repeat(rows, counts, axis=0), last[:, None]], axis=1)
+    return gather(x, rows)
 
 
 # Triangles and diagonals

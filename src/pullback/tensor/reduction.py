@@ -15,6 +15,7 @@ from pullback.ops import elementwise as e
 from pullback.ops import reduce as r
 from pullback.ops import shape as s
 from pullback.ops.index import gather
+from pullback.ops.spectral import svdvals
 from pullback.ops.table import Op
 from pullback.tape.node import Handle, new_handle, wrap
 from pullback.tape.state import modes
@@ -436,7 +437,8 @@ def norm(
     axis: Any = None,
     keepdims: bool = False,
 ) -> Any:
-    """The p-norm of the elements over `dim` (None: all): `p` is a number, inf, -inf, 0 (a count) or 'fro' (2).
+    """The p-norm of the elements over `dim` (None: all): `p` is a number, inf, -inf, 0 (a count) or 'fro' (2); with
+    'nuc' that of matrices, the sum of their singular values.
 
     At 0 the gradient is 0. Raises `RuntimeError` for integers, or another `p`.
     """
@@ -450,7 +452,10 @@ def norm(
     if p == "fro" or p is None:
         p = 2.0
     if p == "nuc":
-        raise RuntimeError("norm: p='nuc' is not supported; use singular values")
+        axes = all_dims(dim, axis, rank(x))
+        if len(axes) != 2:
+            raise RuntimeError(f"linalg.matrix_norm: dim must be a 2-tuple of ints. Got {len(axes)} dimensions")
+        return singular_norm_over(x, "nuc", *axes, keepdim or keepdims)
     return vector_norm_over(x, float(p), all_dims(dim, axis, rank(x)), keepdim or keepdims)
 
 
@@ -467,7 +472,13 @@ def vector_norm_over(x: Any, p: float, axes: Shape, keep: bool) -> Any:
         return s.sum_(e.where(c.not_equal(x, 0), 1.0, size), axis=axes, keepdims=keep)
     # Scaled by the largest element, so no power overflows; where that is 0 or infinite, it is the norm itself.
     top = r.amax(size, axis=axes, keepdims=True) if math.prod(x._value.shape[a] for a in axes) else None
-    if p < 1.0 or top is None:
+    if p < 1.0 and top is not None:
+        known = c.greater(size, 0.0)
+        powers = e.where(known, e.pow_(e.where(known, size, 1.0), p), 0.0)
+        total = s.sum_(powers, axis=axes, keepdims=keep)
+        positive = c.greater(total if p > 0.0 else r.amin(size, axis=axes, keepdims=keep), 0.0)
+        return e.where(positive, e.pow_(e.where(positive, total, 1.0), 1 / p), 0.0)
+    if top is None:
         return e.pow_(s.sum_(e.pow_(size, p), axis=axes, keepdims=keep), 1 / p)
     top = top.detach()
     usable = c.logical_and(c.greater(top, 0.0), c.isfinite(top))
@@ -476,6 +487,19 @@ def vector_norm_over(x: Any, p: float, axes: Shape, keep: bool) -> Any:
     safe = e.where(c.greater(total, 0.0), total, 1.0)
     y = e.where(c.greater(total, 0.0), e.mul(e.pow_(safe, 1 / p), scale), 0.0)
     return y if keep else s.reshape(y, shape=s.reduced(tuple(x._value.shape), axes, False))
+
+
+def singular_norm_over(x: Any, ord: Any, rows: int, columns: int, keep: bool) -> Any:
+    """The sum ("nuc"), the largest (2) or the smallest (-2) of the singular values of the matrices in two axes."""
+    shape = tuple(x._value.shape)
+    others = tuple(i for i in range(len(shape)) if i not in (rows, columns))
+    values = svdvals(s.transpose(x, axes=(*others, rows, columns)))
+    last = (len(others),)
+    if ord == "nuc":
+        y = s.sum_(values, axis=last, keepdims=False)
+    else:
+        y = (r.amax if ord > 0 else r.amin)(values, axis=last, keepdims=False)
+    return wrap(s.reshape(y, shape=s.reduced(shape, (rows, columns), True)) if keep else y)
 
 
 def dist(input: Any, other: Any, p: float = 2.0) -> Any:

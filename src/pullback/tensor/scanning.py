@@ -73,13 +73,15 @@ def cummin(input: Any, dim: int | None = None, *, axis: int | None = None) -> An
 def diff(
     input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None, *, axis: int | None = None
 ) -> Any:
-    """The differences of neighbours along `dim`, `n` times over, after `prepend` and `append` are joined to it."""
+    """The differences of neighbours along `dim`, `n` times over, after `prepend` and `append` are joined to it.
+
+    For n = 0 the tensor as it is."""
     x = as_handle(input)
     if not rank(x):
         raise RuntimeError("diff expects input to be at least one-dimensional")
     at = normalize_axis(dim if axis is None else axis, rank(x))
     parts = [p for p in (prepend, x, append) if p is not None]
-    if len(parts) > 1:
+    if len(parts) > 1 and n:
         x = cat(parts, at)
     if n < 0:
         raise RuntimeError(f"order must be non-negative but got {n}")

@@ -13,17 +13,21 @@ import numpy as np
 
 from pullback.ops import shape as s
 from pullback.ops.cast import conj
-from pullback.tape.node import wrap
+from pullback.tape.node import new_handle, wrap
+from pullback.tensor.conversion import numbers
 from pullback.tensor.dispatch import as_handle, materialize, view
 from pullback.tensor.joining import JoinMethods, unbind
 from pullback.tensor.operands import given_dim, rank
-from pullback.values.shape import Shape, broadcast_shapes, normalize_axis, resolve_reshape
+from pullback.values.dtype import DType
+from pullback.values.shape import Shape, Size, normalize_axis, resolve_reshape
+from pullback.values.shape import broadcast_shapes as common_shape
 
 __all__ = [
     "adjoint",
     "atleast_1d",
     "atleast_2d",
     "atleast_3d",
+    "broadcast_shapes",
     "broadcast_tensors",
     "broadcast_to",
     "flatten",
@@ -63,11 +67,14 @@ def ints(given: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def view_(input: Any, *shape: Any) -> Any:
-    """The same memory under another shape; -1 stands for what is left.
+    """The same memory under another shape; -1 stands for what is left. Or, with a dtype for the shape, as other numbers
+    (without a gradient): the last dimension shrinks or grows with the size of an element.
 
     Raises `RuntimeError` if the shape does not fit, or if this memory can't be seen so without copying.
     """
     x = as_handle(input)
+    if len(shape) == 1 and isinstance(shape[0], DType):
+        return _reinterpreted(x, shape[0].dtype)
     value = materialize(x)
     result = view(s.reshape, x, shape=resolve_reshape(int(value.size), ints(shape)))
     if result._view is None and value.size:
@@ -75,6 +82,20 @@ def view_(input: Any, *shape: Any) -> Any:
             "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
             "contiguous subspaces). Use .reshape(...) instead."
         )
+    return result
+
+
+def _reinterpreted(x: Any, dtype: np.dtype[Any]) -> Any:
+    array = numbers(x, "view(dtype)")
+    if array is x._value:
+        array = materialize(x)
+    if array.itemsize != dtype.itemsize and (not array.ndim or array.shape[-1] * array.itemsize % dtype.itemsize):
+        raise RuntimeError(
+            f"self.size(-1) must be divisible by {dtype.itemsize // array.itemsize or 1} to view {array.dtype} as "
+            f"{dtype} (different element sizes), but got shape {list(array.shape)}"
+        )
+    result = new_handle(array.view(dtype))
+    result._base = x if x._base is None else x._base  # writes are counted
     return result
 
 
@@ -332,6 +353,15 @@ def expand_as(input: Any, other: Any) -> Any:
     return expand(input, tuple(other.shape))
 
 
+def broadcast_shapes(*shapes: Any) -> Size:
+    """The shape that tensors of these shapes (or lengths) broadcast to. Raises `RuntimeError` if there is none.
+
+    >>> broadcast_shapes((2, 1), (3,), 3)
+    torch.Size([2, 3])
+    """
+    return Size(common_shape(*((n,) if isinstance(n, int) else ints((n,)) for n in shapes)) if shapes else ())
+
+
 def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
     """The tensors expanded to their common shape.
 
@@ -339,7 +369,7 @@ def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
     """
     found = [as_handle(x) for x in tensors]
     try:
-        shape = broadcast_shapes(*(tuple(x.shape) for x in found))
+        shape = common_shape(*(tuple(x.shape) for x in found))
     except ValueError as error:
         raise RuntimeError(f"The size of tensor a must match the size of tensor b: {error}") from None
     return tuple(expand(x, shape) for x in found)

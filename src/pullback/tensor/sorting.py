@@ -13,6 +13,7 @@ from pullback.ops import shape as s
 from pullback.ops.control import stop_gradient
 from pullback.ops.index import along, gather, slice_, take_along
 from pullback.ops.reduce import amax
+from pullback.ops.selection import argmode
 from pullback.ops.sort import argsort as argsort_op
 from pullback.ops.sort import searchsorted as searchsorted_op
 from pullback.tape.node import Handle, new_handle, wrap
@@ -188,15 +189,7 @@ def mode(input: Any, dim: int = -1, keepdim: bool = False, *, axis: int | None =
     if not rank(x):
         return lone("mode", x)
     check_filled(x, (at,), "mode")
-    if not is_raw(x):
-        raise NotImplementedError("mode has no rule for traced or batched values")
-
-    def last_of_most(line: Any) -> int:
-        values, counts = np.unique(line, return_counts=True)
-        return int(np.nonzero(line == values[np.argmax(counts)])[0][-1])
-
-    found = np.apply_along_axis(last_of_most, at, x._value)
-    return picked("mode", x, at, new_handle(np.expand_dims(found, at)), keepdim or keepdims)
+    return picked("mode", x, at, wrap(argmode(x, axis=at)), keepdim or keepdims)
 
 
 def _quantile(input: Any, q: Any, dim: Any, keep: bool, interpolation: str, skip_nan: bool) -> Any:
@@ -209,11 +202,8 @@ def _quantile(input: Any, q: Any, dim: Any, keep: bool, interpolation: str, skip
         raise RuntimeError("quantile() q tensor must be same dtype as the input tensor")
     if rank(at_q) > 1:
         raise RuntimeError("quantile() q must be a scalar or 1D tensor")
-    levels = np.asarray(at_q._value, dtype)
-    if ((levels < 0) | (levels > 1)).any():
-        raise RuntimeError(
-            f"quantile() q must be in the range [0, 1] but got {q if isinstance(q, float | int) else levels}"
-        )
+    if is_raw(at_q) and not all(0 <= level <= 1 for level in np.ravel(at_q._value)):
+        raise RuntimeError(f"quantile() q must be in the range [0, 1] but got {q}")
     ndim = rank(x)
     if dim is None:
         x, kept = s.reshape(x, shape=(math.prod(x._value.shape),)), (1,) * ndim if keep else ()
@@ -229,10 +219,10 @@ def _quantile(input: Any, q: Any, dim: Any, keep: bool, interpolation: str, skip
     line = take_along(x, argsort_op(x, axis=at), at)
     missing = s.sum_(to_dtype(c.isnan(x), dtype), axis=(at,), keepdims=True)
     last = (count - 1) - missing if skip_nan else new_handle(np.full(missing.shape, count - 1, dtype))
-    steps = levels.reshape(-1)
+    last = e.maximum(last, 0.0)
     found = []
-    for level in steps:
-        place = e.maximum(last * float(level), 0.0)
+    for level in s.unbind(s.reshape(to_dtype(at_q, dtype), shape=(math.prod(at_q._value.shape),)), axis=0):
+        place = last * level
         if not skip_nan:
             place = e.where(c.greater(missing, 0.0), last, place)  # NaN comes last
         low, high = e.floor(place), e.ceil(place)
@@ -245,7 +235,7 @@ def _quantile(input: Any, q: Any, dim: Any, keep: bool, interpolation: str, skip
         a, b = (take_along(line, to_dtype(i, np.dtype(np.int64)), at) for i in (low, high))
         y = a + (b - a) * (0.5 if interpolation == "midpoint" else place - low)
         found.append(s.reshape(y, shape=kept))
-    return s.stack(*found, axis=0) if levels.ndim else found[0]
+    return s.stack(*found, axis=0) if rank(at_q) else found[0]
 
 
 def quantile(

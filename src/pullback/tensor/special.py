@@ -2,19 +2,61 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from pullback.ops import nn
+from pullback.ops import gammas, nn
 from pullback.ops import special as s
+from pullback.ops.bessel import i0 as i0_op
 from pullback.ops.shape import reshape
 from pullback.ops.table import Op
-from pullback.tensor.dispatch import as_handle, to_dtype, unary
+from pullback.tensor.dispatch import apply, as_handle, binary, promoted, to_dtype, unary
 from pullback.values.dtype import as_dtype, type_name
 from pullback.values.shape import normalize_axis
 
-__all__ = ["erf", "erfc", "erfinv", "log_softmax", "softmax"]
+__all__ = [
+    "digamma",
+    "erf",
+    "erfc",
+    "erfinv",
+    "i0",
+    "igamma",
+    "igammac",
+    "lgamma",
+    "log_softmax",
+    "mvlgamma",
+    "polygamma",
+    "softmax",
+]
 
 erf, erfc, erfinv = unary(s.erf), unary(s.erfc), unary(s.erfinv)
+digamma, lgamma, i0 = unary(gammas.digamma), unary(gammas.lgamma), unary(i0_op)
+igamma, igammac = binary(gammas.gammainc, floating=True), binary(gammas.gammaincc, floating=True)
+
+
+def polygamma(n: int, input: Any) -> Any:
+    """The n-th derivative of `digamma`. Raises `RuntimeError` for a negative n.
+
+    >>> import pullback as pb
+    >>> pb.polygamma(1, pb.tensor([1.0, 0.5]))
+    tensor([1.6449, 4.9348])
+    """
+    if n < 0:
+        raise RuntimeError("polygamma(n, x) does not support negative n.")
+    return apply(gammas.polygamma, input, floating=True, n=int(n))
+
+
+def mvlgamma(input: Any, p: int) -> Any:
+    """log of the multivariate gamma function of dimension `p`: log ∫ exp(-tr S) |S|**(x - (p+1)/2) dS over positive
+    definite S, for x > (p - 1)/2. Raises `RuntimeError` for p < 1.
+    """
+    x = to_dtype(as_handle(input), promoted(input, floating=True))
+    if p < 1:
+        raise RuntimeError("p has to be greater than or equal to 1")
+    total: Any = p * (p - 1) / 4 * math.log(math.pi)
+    for j in range(p):
+        total = lgamma(x - 0.5 * j) + total
+    return total
 
 
 def _along(op: Op, input: Any, dim: Any, axis: Any, dtype: Any) -> Any:
@@ -49,8 +91,11 @@ def log_softmax(input: Any, dim: int | None = None, dtype: Any = None, *, axis: 
 class SpecialMethods:
     """Special functions and softmax as methods of `Tensor`."""
 
-    erf = erf
-    erfc = erfc
-    erfinv = erfinv
-    softmax = softmax
-    log_softmax = log_softmax
+    erf, erfc, erfinv = erf, erfc, erfinv
+    digamma, lgamma, i0, mvlgamma = digamma, lgamma, i0, mvlgamma
+    igamma, igammac = igamma, igammac
+    softmax, log_softmax = softmax, log_softmax
+
+    def polygamma(self, n: int) -> Any:
+        """The n-th derivative of digamma."""
+        return polygamma(n, self)
