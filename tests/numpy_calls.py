@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from numpy_calls_more import MORE
+
 _rng = np.random.default_rng(7)
 
 
@@ -36,6 +38,8 @@ OPERANDS: Mapping[str, Any] = {
     "squares": np.stack([_matrix, _matrix.T * 1.3]),
     "definite": _matrix @ _matrix.T,
     "tall": _spread(4, 3),
+    "turning": np.array([[0.3, 2.0, 0.1], [-1.1, 0.4, 0.2], [0.5, -0.3, 1.9]]),
+    "four": _rng.standard_normal(4),
     "wide": _spread(3, 4),
     "line": np.cumsum(_rng.random(6) + 0.1),
     "heights": _spread(6),
@@ -45,6 +49,9 @@ OPERANDS: Mapping[str, Any] = {
     "index": np.array([2, 0, 0, 1]),
     "flags": np.array([[True, False, True], [False, True, True]]),
     "flags2": np.array([True, True, False]),
+    "holes": np.where(np.arange(24).reshape(2, 3, 4) % 5 == 2, np.nan, _spread(2, 3, 4)),
+    "weights": _rng.random(4) + 0.3,
+    "whole3": np.array([2, 1, 3, 1]),
     "waves": np.array([[1.0 + 2.0j, -0.5 + 0.3j], [0.2 - 1.1j, 2.0 + 0.0j]]),
 }
 
@@ -207,6 +214,12 @@ _REDUCTIONS = _merged(
 )
 
 _SHAPES: dict[str, list[Call]] = {
+    "lib.stride_tricks.sliding_window_view": [
+        lambda np, heights: np.lib.stride_tricks.sliding_window_view(heights, 3),
+        lambda np, cube: np.lib.stride_tricks.sliding_window_view(cube, (2, 3), (2, 1)),
+        lambda np, cube: np.lib.stride_tricks.sliding_window_view(cube, (2, 2), axis=(-1, -1)),
+        lambda np, x: np.lib.stride_tricks.sliding_window_view(x, (1, 2)),
+    ],
     "reshape": [
         lambda np, x: np.reshape(x, (3, -1)),
         lambda np, x: np.reshape(x, 6),
@@ -467,7 +480,11 @@ _LINALG: dict[str, list[Call]] = {
             eval(f"lambda np, row: np.linalg.norm(row, {ord})")
             for ord in ("None", "1", "2", "np.inf", "-np.inf", "3", "0.5", "0")
         ),
-        *(eval(f"lambda np, x: np.linalg.norm(x, {ord})") for ord in ("None", "'fro'", "1", "-1", "np.inf", "-np.inf")),
+        *(
+            eval(f"lambda np, x: np.linalg.norm(x, {ord})")
+            for ord in ("None", "'fro'", "1", "-1", "np.inf", "-np.inf", "2", "-2", "'nuc'")
+        ),
+        lambda np, cube: np.linalg.norm(cube, 2, axis=(2, 0), keepdims=True),
         lambda np, cube: np.linalg.norm(cube, axis=1),
         lambda np, cube: np.linalg.norm(cube, axis=(0, 2), keepdims=True),
         lambda np, cube: np.linalg.norm(cube, 1, axis=(2, 0)),
@@ -475,7 +492,64 @@ _LINALG: dict[str, list[Call]] = {
         lambda np, waves: np.linalg.norm(waves),
     ],
     "linalg.vector_norm": [lambda np, cube: np.linalg.vector_norm(cube, axis=(0, 2), ord=3, keepdims=True)],
-    "linalg.matrix_norm": [lambda np, cube: np.linalg.matrix_norm(cube), lambda np, x: np.linalg.matrix_norm(x, ord=1)],
+    "linalg.matrix_norm": [
+        lambda np, cube: np.linalg.matrix_norm(cube),
+        lambda np, x: np.linalg.matrix_norm(x, ord=1),
+        lambda np, cube: np.linalg.matrix_norm(cube, ord="nuc", keepdims=True),
+    ],
+    "linalg.qr": [
+        lambda np, squares: np.linalg.qr(squares),
+        lambda np, tall: np.linalg.qr(tall).R,
+        lambda np, wide: np.linalg.qr(wide, "complete"),
+        lambda np, tall: np.linalg.qr(tall, "complete"),
+        lambda np, tall: np.linalg.qr(tall, mode="r"),
+    ],
+    "linalg.svd": [
+        lambda np, wide: np.linalg.svd(wide, full_matrices=False),
+        lambda np, tall: np.linalg.svd(tall, False).S,
+        lambda np, cube: np.linalg.svd(cube, compute_uv=False),
+        lambda np, square: np.linalg.svd(square + square.T, compute_uv=False, hermitian=True),
+    ],
+    "linalg.svdvals": [lambda np, cube: np.linalg.svdvals(cube)],
+    "linalg.eigh": [
+        lambda np, square: np.linalg.eigh(square + square.T),
+        lambda np, squares: np.linalg.eigh(squares @ np.linalg.matrix_transpose(squares), "U").eigenvalues,
+    ],
+    "linalg.eigvalsh": [lambda np, square: np.linalg.eigvalsh(square + square.T)],
+    "linalg.eig": [
+        lambda np, square: np.linalg.eig(square @ square.T),
+        lambda np, turning: np.abs(np.linalg.eig(turning).eigenvectors),
+        lambda np, turning: np.linalg.eig(turning).eigenvalues.imag,
+    ],
+    "linalg.eigvals": [
+        lambda np, turning: np.abs(np.linalg.eigvals(turning)),
+        lambda np, square: np.linalg.eigvals(square @ square.T),
+    ],
+    "linalg.pinv": [
+        lambda np, wide: np.linalg.pinv(wide),
+        lambda np, cube: np.linalg.pinv(cube, rtol=1e-9),
+        lambda np, square: np.linalg.pinv(square + square.T, hermitian=True),
+    ],
+    "linalg.matrix_rank": [
+        lambda np, cube: np.linalg.matrix_rank(cube),
+        lambda np, row: np.linalg.matrix_rank(np.outer(row, row), tol=1e-9),
+        lambda np, row: np.linalg.matrix_rank(row),
+    ],
+    "linalg.lstsq": [
+        lambda np, tall, four: np.linalg.lstsq(tall, four),
+        lambda np, wide, row: np.linalg.lstsq(wide, row, rcond=1e-9)[0],
+        lambda np, tall: np.linalg.lstsq(tall, tall[:, :2] ** 2)[:2],
+    ],
+    "linalg.cond": [
+        lambda np, square: np.linalg.cond(square),
+        lambda np, cube: np.linalg.cond(cube, -2),
+        *(eval(f"lambda np, squares: np.linalg.cond(squares, {p})") for p in ("'fro'", "1", "-np.inf")),
+    ],
+    "linalg.tensorinv": [lambda np, square: np.linalg.tensorinv(square.reshape(3, 3, 1), ind=1)],
+    "linalg.tensorsolve": [
+        lambda np, square, row: np.linalg.tensorsolve(square.reshape(3, 1, 3), row.reshape(3, 1)),
+        lambda np, square, row: np.linalg.tensorsolve(square.reshape(1, 3, 3), row, axes=(0, 1)),
+    ],
 }
 
 _CREATION: dict[str, list[Call]] = {
@@ -528,4 +602,4 @@ _CREATION: dict[str, list[Call]] = {
     ],
 }
 
-CALLS = _merged(_UFUNCS, _REDUCTIONS, _SHAPES, _SELECTING, _PRODUCTS, _LINALG, _CREATION)
+CALLS = _merged(_UFUNCS, _REDUCTIONS, _SHAPES, _SELECTING, _PRODUCTS, _LINALG, _CREATION, *MORE)

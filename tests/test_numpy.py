@@ -5,7 +5,6 @@ Each entry of the table is called as `numpy_calls.CALLS` says, once on arrays an
 
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,41 +12,24 @@ import pytest
 
 import pullback as pb
 from numpy_calls import CALLS, OPERANDS
+from numpy_tools import assert_same, leaves
 from pullback.tape.state import numpy_promotion
 from pullback.tensor.numpy_api import FUNCTIONS
 
 ALL = [pytest.param(call, id=f"{name}-{i}") for name, calls in CALLS.items() for i, call in enumerate(calls)]
 # What these give or read depends on the numbers themselves, so they must be known.
-NEEDS_NUMBERS = {"unwrap"}
+NEEDS_NUMBERS = set(
+    """
+    roots unique unique_values unique_counts unique_inverse unique_all intersect1d union1d setdiff1d setxor1d isin
+    trim_zeros lexsort histogram_bin_edges-1 vectorize-0 real_if_close-2
+    """.split()
+)
 
 
 def arguments(call: Callable[..., Any], dtype: Any = None) -> list[Any]:
     names = list(inspect.signature(call).parameters)[1:]
     found = [np.copy(OPERANDS[name])[()] for name in names]
     return [x.astype(dtype) if dtype and x.dtype.kind == "f" else x for x in found]
-
-
-def leaves(result: Any) -> list[Any]:
-    if isinstance(result, tuple | list):
-        return [leaf for part in result for leaf in leaves(part)]
-    return [result]
-
-
-def numbers(x: Any) -> Any:
-    return x.detach().numpy()[()] if isinstance(x, pb.Tensor) else x
-
-
-def assert_same(found: Any, expected: Any, rtol: float = 1e-12, atol: float = 1e-13) -> None:
-    found, expected = leaves(found), leaves(expected)
-    assert len(found) == len(expected)
-    for a, b in zip(found, expected, strict=True):
-        a = numbers(a)
-        if not isinstance(b, np.ndarray | np.generic):
-            assert a == b
-            continue
-        assert a.dtype == b.dtype
-        assert a.shape == b.shape
-        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
 
 
 def floating(xs: list[Any]) -> tuple[int, ...]:
@@ -60,7 +42,7 @@ def weighted(call: Callable[..., Any], module: Any) -> Callable[..., Any]:
     def total(*xs: Any) -> Any:
         result = 0.0
         for i, leaf in enumerate(leaves(call(module, *xs))):
-            if getattr(leaf, "dtype", None) is not None and np.dtype(leaf.dtype).kind == "f":
+            if isinstance(leaf, np.ndarray | np.generic | pb.Tensor) and np.dtype(leaf.dtype).kind == "f":
                 weights = np.random.default_rng(i).standard_normal(tuple(leaf.shape))
                 result = result + (leaf * weights).sum()
         return result
@@ -71,6 +53,27 @@ def weighted(call: Callable[..., Any], module: Any) -> Callable[..., Any]:
 def test_every_entry_of_the_table_is_called():
     assert set(CALLS) == set(FUNCTIONS)
     assert all(CALLS.values())
+
+
+def carries_a_gradient(call: Callable[..., Any]) -> bool:
+    """Whether a derivative that is not zero everywhere flows from the floats of a call to its results."""
+    xs = arguments(call)
+    where = floating(xs)
+    with np.errstate(all="ignore"):
+        if not where:
+            return False
+        found = pb.grad(lambda *ys: weighted(call, np)(*ys) + 0.0 * ys[where[0]].sum(), where)(*xs)
+    return any(np.nan_to_num(np.asarray(g)).any() for g in found)
+
+
+def test_so_many_functions_are_differentiated():
+    """The table has 300 names of numpy itself; through 230 and more of it and of its linalg and fft a slope flows."""
+    names = {name for name in FUNCTIONS if "." not in name}
+    assert all(hasattr(np, name) for name in names)
+    assert len(names) >= 300
+    smooth = {name for name in FUNCTIONS if any(map(carries_a_gradient, CALLS[name]))}
+    assert len(smooth) >= 260
+    assert len(smooth & names) >= 225
 
 
 @pytest.mark.parametrize("call", ALL)
@@ -156,7 +159,7 @@ def test_batched(call, request):
         def run() -> Any:
             return pb.vmap(lambda *ys: call(np, *ys), in_axes=axes)(*stacks)
 
-        if request.node.callspec.id.rpartition("-")[0] in NEEDS_NUMBERS:
+        if not NEEDS_NUMBERS.isdisjoint((request.node.callspec.id, request.node.callspec.id.rpartition("-")[0])):
             with pytest.raises(TypeError, match="needs plain numbers"):
                 run()
             return
@@ -194,477 +197,3 @@ def test_second_derivatives(call):
         for r, t, a, b in zip(reverse, forward, up, down, strict=True):
             np.testing.assert_allclose(t, r, rtol=1e-7, atol=1e-8)
             np.testing.assert_allclose(r, (a - b) / (2 * h), rtol=1e-5, atol=1e-5)
-
-
-# The protocols
-
-
-def mse(weights, x, y):
-    return np.square(np.subtract(x @ weights, y)).mean()
-
-
-def test_a_plain_function_is_differentiated_unchanged():
-    rng = np.random.default_rng(0)
-    x, y, w = rng.standard_normal((5, 3)), rng.standard_normal(5), rng.standard_normal(3)
-    gradient = pb.grad(mse)(w, x, y)
-    assert type(gradient) is np.ndarray
-    np.testing.assert_allclose(gradient, 2 / 5 * x.T @ (x @ w - y), rtol=1e-12)
-
-
-def test_gradients_equal_autograd():
-    autograd = pytest.importorskip("autograd")
-    import autograd.numpy as anp
-
-    rng = np.random.default_rng(3)
-    parameters = [(rng.standard_normal((4, 5)), rng.standard_normal(5)), (rng.standard_normal((5, 3)), np.zeros(3))]
-    inputs = rng.standard_normal((6, 4))
-
-    def loss(module):
-        def run(parameters):
-            outputs = inputs
-            for i, (w, b) in enumerate(parameters):
-                outputs = module.dot(module.tanh(outputs) if i else outputs, w) + b
-            return -module.mean(outputs - module.log(module.sum(module.exp(outputs), axis=1, keepdims=True)))
-
-        return run
-
-    found, expected = pb.grad(loss(np))(parameters), autograd.grad(loss(anp))(parameters)
-    for pair in zip(leaves(found), leaves(expected), strict=True):
-        np.testing.assert_allclose(*pair, rtol=1e-12, atol=1e-15)
-
-
-def test_scipy_minimizes_with_the_gradient():
-    optimize = pytest.importorskip("scipy.optimize")
-
-    def rosenbrock(x):
-        return np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
-
-    result = optimize.minimize(rosenbrock, np.zeros(4), jac=pb.grad(rosenbrock), method="BFGS", tol=1e-9)
-    assert result.success
-    np.testing.assert_allclose(result.x, np.ones(4), atol=1e-6)
-
-
-def test_loops_conditions_and_writes_in_place():
-    def program(x):
-        y = np.zeros_like(x)
-        y[0] = x[0]
-        for i in range(1, len(x)):
-            y[i] = y[i - 1] * x[i] if x[i] > 0 else y[i - 1] - x[i]
-        y *= 2
-        np.add(y, x, out=y)
-        return np.sum(y) / x.size
-
-    x = np.array([1.0, 2.0, -3.0, 0.5])
-    h = 1e-6
-    expected = [(program(x + h * e) - program(x - h * e)) / (2 * h) for e in np.eye(4)]
-    np.testing.assert_allclose(pb.grad(program)(x), expected, rtol=1e-8)
-
-
-def test_an_element_read_is_a_value_not_a_view():
-    def program(x):
-        y = np.zeros_like(x)
-        y[0] = x[0]
-        kept = y[0]
-        y[0] = 5 * x[1]
-        return kept * x[1]
-
-    np.testing.assert_array_equal(pb.grad(program)(np.array([3.0, 4.0])), [4.0, 3.0])
-
-
-@pytest.mark.parametrize(
-    "combine",
-    [
-        lambda a, b: a + b,
-        lambda a, b: b - a,
-        lambda a, b: a * b,
-        lambda a, b: b / a,
-        lambda a, b: b**a,
-        lambda a, b: np.maximum(a, b),
-        lambda a, b: np.hypot(b, a),
-        lambda a, b: a @ b,
-    ],
-)
-def test_arrays_and_tensors_mix_on_either_side(combine):
-    a, b = np.array([1.5, 2.5, 0.5]), np.array([0.7, 1.2, 3.0])
-    gradient = pb.grad(lambda x, y: np.sum(combine(x, y)), (0, 1))(a, b)
-    assert isinstance(combine(a, pb.asarray(b)), pb.Tensor)
-    np.testing.assert_allclose(pb.grad(lambda x: np.sum(combine(x, b)))(a), gradient[0])
-    np.testing.assert_allclose(pb.grad(lambda y: np.sum(combine(a, y)))(b), gradient[1])
-
-
-def test_programs_that_write_run_in_every_mode():
-    def program(x):
-        y = np.zeros_like(x)
-        for i in range(3):
-            y[i] = x[i] ** 2 * x[i - 1]
-        np.add.at(y, [0, 0], x[1:])
-        np.sin(y, out=y)
-        return np.sum(y)
-
-    x = np.array([0.3, -0.4, 0.5])
-    gradient = pb.grad(program)(x)
-    h = 1e-6
-    np.testing.assert_allclose(gradient, [(program(x + h * e) - program(x - h * e)) / (2 * h) for e in np.eye(3)], 1e-7)
-    np.testing.assert_allclose(pb.jacfwd(program)(x), gradient, rtol=1e-12)
-    np.testing.assert_allclose(pb.vmap(pb.grad(program))(np.stack([x, -x]))[0], gradient, rtol=1e-12)
-    hessian = [(pb.grad(program)(x + h * e) - pb.grad(program)(x - h * e)) / (2 * h) for e in np.eye(3)]
-    np.testing.assert_allclose(pb.hessian(program)(x), hessian, rtol=1e-6, atol=1e-8)
-
-
-# Element types
-
-
-def dtype_in_numpy_code(f, *args):
-    """The dtype of what f gives inside a transform of NumPy arguments."""
-    return pb.vjp(f, *args)[0].dtype
-
-
-single, double = np.ones(2, np.float32), np.ones(2)
-
-
-@pytest.mark.parametrize(
-    ("f", "x"),
-    [
-        (lambda x: x + double, single),
-        (lambda x: double - x, single),
-        (lambda x: x * 2.0, single),
-        (lambda x: x * np.float64(2.0), single),
-        (lambda x: np.float64(2.0) * x, single),
-        (lambda x: x * single, np.float64(2.0)),
-        (lambda x: single * x, np.float64(2.0)),
-        (lambda x: x.sum() * single, double),
-        (lambda x: x * np.arange(2), single),
-        (lambda x: np.arange(2) * x, single),
-        (lambda x: (x > 0) * 0.1, single),
-        (lambda x: np.where(x > 0, x, 0.1), single),
-        (lambda x: np.argmax(x) / 3, single),
-        (lambda x: np.sqrt(np.argmax(x)), single),
-        (lambda x: x @ np.ones((2, 2)), single),
-        (lambda x: np.ones((2, 2)) @ x, single),
-        (lambda x: np.dot(x, 2.0), single),
-        (lambda x: (x > 0).mean(), single),
-        (lambda x: np.mean(x.astype(np.float16)), single),
-        (lambda x: x**2, single),
-        (lambda x: np.float_power(x, 2), single),
-        (lambda x: np.stack([x, double]), single),
-    ],
-)
-def test_operators_promote_as_numpy_in_numpy_code(f, x):
-    assert dtype_in_numpy_code(f, x) == f(x).dtype
-
-
-def test_operators_promote_as_pytorch_elsewhere():
-    x = pb.tensor([1.0, 2.0], requires_grad=True)
-    assert (x * np.float64(2)).dtype == (np.float64(2) * x).dtype == pb.float32
-    assert (x * pb.tensor(2.0, dtype=pb.float64)).dtype == pb.float32
-    assert (x + np.ones(2)).dtype == (np.ones(2) + x).dtype == pb.float64
-    assert np.multiply(x, pb.tensor(2.0, dtype=pb.float64)).dtype == pb.float64
-
-
-def test_the_promotion_ends_with_the_function():
-    with pytest.raises(ZeroDivisionError):
-        pb.grad(lambda x: 1 / 0)(1.0)
-    assert ((pb.ones(2) > 0) * 0.1).dtype == pb.float32
-
-
-# where=, out=, methods of universal functions
-
-
-def test_where_keeps_what_is_left_out_from_the_gradient():
-    x = np.array([4.0, 0.0, -1.0])
-    with np.errstate(all="raise"):
-        found = pb.grad(lambda x: np.sum(np.log(x, where=x > 0, out=np.zeros_like(x))))(x)
-        quotient = pb.grad(lambda x: np.sum(np.divide(1.0, x, where=x != 0)))(x)
-    np.testing.assert_array_equal(found, [0.25, 0.0, 0.0])
-    np.testing.assert_array_equal(quotient, [-1 / 16, 0.0, -1.0])
-
-
-def test_out_is_written_and_returned():
-    def program(x):
-        y = np.ones_like(x)
-        z = np.multiply(x, 3.0, out=y)
-        assert z is y
-        np.sum(x, out=y[1:2].reshape(()))
-        return np.sum(y * x)
-
-    np.testing.assert_allclose(pb.grad(program)(np.array([1.0, 2.0])), [6.0 + 2.0, 3.0 + 2.0])
-
-
-def test_out_must_be_able_to_hold_the_result():
-    x = pb.tensor([1.5, 2.5])
-    with pytest.raises(TypeError, match="Cannot cast output from"):
-        np.add(x, 1.0, out=pb.tensor([0, 0]))
-    leaf = pb.tensor([1.0, 2.0], requires_grad=True)
-    with pytest.raises(RuntimeError, match="leaf Variable"):
-        np.add(x, 1.0, out=leaf)
-
-
-def test_writing_into_an_array_would_lose_the_gradient():
-    x = pb.tensor([1.0, 2.0], dtype=pb.float64, requires_grad=True)
-    array = np.zeros(2)
-    with pytest.raises(TypeError, match="gradient would be lost"):
-        np.add(x, 1.0, out=array)
-    with pytest.raises(TypeError, match="gradient would be lost"):
-        array += x
-    with pytest.raises(TypeError, match="gradient would be lost"):
-        array[1:] += x[1:]
-    with pytest.raises(TypeError, match="gradient would be lost"):
-        np.add.at(array, [0, 1], x)
-    with pytest.raises(RuntimeError, match=r"tensor\.detach\(\)"):
-        array[:] = x
-    assert array.tolist() == [0.0, 0.0]
-    array += x.detach()
-    assert array.tolist() == [1.0, 2.0]
-
-
-def test_a_number_taken_from_a_tracked_value_would_lose_the_gradient():
-    import math
-
-    with pytest.raises(TypeError, match=r"np\.sin"):
-        pb.grad(lambda x: math.sin(x) * x)(1.0)
-
-
-def _fill_one(x):
-    y = np.zeros(3)
-    y[0] = x[0]
-    return y.sum()
-
-
-def _fill_row(x):
-    y = np.zeros((2, 3))
-    y[1] = x
-    return y.sum()
-
-
-def _fill_all(x):
-    y = np.zeros(3)
-    y.fill(x[0])
-    return y.sum()
-
-
-@pytest.mark.parametrize(
-    "f",
-    [
-        _fill_one,
-        _fill_row,
-        _fill_all,
-        lambda x: np.array([x[0], x[1]]).sum(),
-        lambda x: np.asarray(x).sum(),
-        lambda x: np.eye(3).dot(x).sum(),
-        lambda x: np.float64(x[0]),
-        lambda x: np.full(2, x[0]).sum(),
-    ],
-)
-@pytest.mark.parametrize(
-    "transform", [pb.grad, pb.jacfwd, pb.hessian, lambda f: lambda x: pb.vmap(f)(np.stack([x, x]))]
-)
-def test_numpy_code_that_needs_an_array_is_told_what_to_write(transform, f):
-    x = np.array([1.0, 2.0, 3.0])
-    with pytest.raises(TypeError, match=r"np\.stack.*pb\.numpy\.zeros\(shape\)") as caught:
-        transform(f)(x)
-    assert caught.value.__cause__ is None
-    assert any(entry.path == Path(__file__) for entry in caught.traceback[1:])  # it points at the user's line
-
-
-def test_other_value_errors_are_left_alone():
-    def raises(x):
-        try:
-            float("x")
-        except ValueError as error:
-            raise ValueError("mine") from error
-
-    with pytest.raises(ValueError, match="mine") as caught:
-        pb.grad(raises)(1.0)
-    assert isinstance(caught.value.__cause__, ValueError)
-
-
-@pytest.mark.parametrize("convert", [np.asarray, np.array, lambda x: np.array([x, x]), lambda x: np.sum([x, x])])
-def test_making_an_array_of_a_tracked_tensor_raises(convert):
-    with pytest.raises(RuntimeError, match="Use tensor"):
-        convert(pb.tensor([1.0], requires_grad=True))
-
-
-def test_at_adds_once_for_each_time_an_index_occurs():
-    def program(x):
-        y = np.zeros(3, like=x)
-        np.add.at(y, [0, 2, 0], x)
-        np.subtract.at(y, 1, x[0])
-        np.multiply.at(y, [2], x[:1])
-        return np.sum(y * np.array([1.0, 10.0, 100.0]))
-
-    x = np.array([2.0, 3.0, 5.0])
-    np.testing.assert_allclose(pb.grad(program)(x), [1 - 10 + 300, 200, 1])
-    with pytest.raises(TypeError, match="repeated indices"):
-        np.multiply.at(pb.ones(3), [0, 0], 2.0)
-
-
-# What is refused
-
-
-@pytest.mark.parametrize(
-    ("f", "name"),
-    [
-        (np.fft.fft, r"numpy\.fft\.fft"),
-        (np.linalg.svd, r"numpy\.linalg\.svd"),
-        (np.nextafter, r"numpy\.nextafter"),
-        (lambda x, _=0: np.add.reduceat(x, [0]), r"numpy\.add\.reduceat"),
-        (lambda x, _=0: np.polyval([1.0], x), r"numpy\.polyval"),
-        (lambda x, _=0: np.linalg.norm(np.stack([x, x]), 2), r"numpy\.linalg\.norm of a matrix"),
-    ],
-)
-def test_a_function_not_covered_is_named(f, name):
-    x = pb.tensor([1.0, 2.0])
-    with pytest.raises(TypeError, match=name + r".* has no derivative in pullback yet.*detach\(\).*custom_vjp"):
-        f(x, x) if isinstance(f, np.ufunc) else f(x)
-
-
-def test_foreign_universal_functions_are_named():
-    special = pytest.importorskip("scipy.special")
-    with pytest.raises(TypeError, match=r"'expit'.*has no derivative"):
-        special.expit(pb.tensor([1.0]))
-
-
-@pytest.mark.parametrize(
-    ("call", "error"),
-    [
-        (lambda x: np.sum(x, axis=5), np.exceptions.AxisError),
-        (lambda x: np.transpose(x, (0, 0)), ValueError),
-        (lambda x: np.reshape(x, 5), ValueError),
-        (lambda x: np.concatenate([x, x[:, 0]]), ValueError),
-        (lambda x: np.stack([x, x[0]]), ValueError),
-        (lambda x: np.split(x, 2, axis=1), ValueError),
-        (lambda x: np.squeeze(x, 0), ValueError),
-        (lambda x: np.matmul(x, x), ValueError),
-        (lambda x: np.dot(x, x), ValueError),
-        (lambda x: np.linalg.inv(x), np.linalg.LinAlgError),
-        (lambda x: np.max(x, where=x > 0), ValueError),
-        (lambda x: np.average(x, weights=np.ones(3)), TypeError),
-        (lambda x: np.bitwise_and(x, 1), TypeError),
-        (lambda x: np.add(x, np.ones(4)), ValueError),
-        (lambda x: np.clip(x, 0, 1, out=np.zeros((2, 3), int)), TypeError),
-        (lambda x: np.broadcast_to(x, (3, 3)), ValueError),
-        (lambda x: np.where(x > 0, x), ValueError),
-    ],
-)
-def test_misuse_raises_as_numpy_does(call, error):
-    x = np.ones((2, 3))
-    with pytest.raises(error):
-        call(x)
-    with pytest.raises(error), numpy_promotion(True):
-        call(pb.asarray(x))
-
-
-# Methods
-
-
-def test_methods_mean_what_numpy_means_in_numpy_code():
-    x = OPERANDS["cube"]
-    for f in [
-        lambda x: x.std(),
-        lambda x: x.var(axis=1),
-        lambda x: x.std(ddof=1),
-        lambda x: x.max(1),
-        lambda x: x.min(axis=(0, 2)),
-        lambda x: x.transpose(1, 0, 2),
-        lambda x: x.transpose((2, 0, 1)),
-        lambda x: x.transpose(),
-        lambda x: x[0].transpose(0, 1),
-        lambda x: x.repeat(2),
-        lambda x: x.repeat(2, axis=1),
-        lambda x: x.cumsum(),
-        lambda x: x.prod(axis=0),
-        lambda x: x.take([1, 0], axis=2),
-        lambda x: divmod(x, 0.7)[0] + divmod(x, 0.7)[1] ** 2,
-        lambda x: divmod(2.0, x)[1],
-        lambda x: x.compress([True, False, True], axis=1),
-        lambda x: x.compress(np.arange(24) % 3 == 0),
-        lambda x: x.round(1),
-        lambda x: x.flatten(),
-        lambda x: x.ravel(),
-        lambda x: x.flatten("F"),
-        lambda x: x.sum(axis=1, keepdims=True),
-        lambda x: x.mean(axis=-1),
-        lambda x: x.reshape(2, 12),
-        lambda x: x.ptp() if hasattr(x, "ptp") else np.ptp(x),
-        lambda x: x.dot(x[0, 0]),
-        lambda x: x.argsort(axis=0) * 1.0,
-        lambda x: x.astype(np.float32),
-        lambda x: x.copy(),
-        lambda x: x.T,
-        lambda x: x.swapaxes(0, 1),
-        lambda x: x.diagonal(1),
-        lambda x: x.trace(),
-        lambda x: x.squeeze(),
-        lambda x: x.clip(0),
-        lambda x: x / x.size,
-        lambda x: x.argmax(axis=1) * 1.0,
-        lambda x: (x > 0).any(axis=0) * x,
-    ]:
-        assert_same(pb.vjp(f, x)[0], np.asarray(f(x))[()])
-
-    def sorted_in_place(x):
-        y = x.copy()
-        assert y.sort() is None
-        y.fill(2.0) if y.size == 0 else None
-        return y
-
-    assert_same(pb.vjp(sorted_in_place, x)[0], np.sort(x))
-
-
-def test_methods_mean_what_pytorch_means_elsewhere():
-    x = pb.tensor([[3.0, 1.0, 2.0], [5.0, 6.0, 4.0]])
-    assert x.max(dim=1).values.tolist() == [3.0, 6.0]
-    assert x.transpose(0, 1).shape == (3, 2)
-    assert x.transpose().shape == (3, 2)
-    assert x.repeat(1, 2).shape == (2, 6)
-    assert x.std().item() == pytest.approx(np.std(x.numpy(), ddof=1))
-    assert x.sort(dim=1).values.tolist() == [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
-    assert x.size() == pb.Size((2, 3))
-    assert x.size(-1) == 3
-    assert x.size == 6
-
-
-# The namespace
-
-
-def test_the_namespace_is_a_module():
-    import pullback.numpy as pnp
-    from pullback.numpy.linalg import det
-
-    assert pnp is pb.numpy
-    assert pnp.pi == np.pi
-    assert pnp.float32 is np.float32
-    assert pnp.newaxis is None
-    assert pnp.abs is pnp.absolute
-    assert "sin" in dir(pnp)
-    assert det(np.eye(2)).item() == 1.0
-    with pytest.raises(AttributeError):
-        pnp.nothing_of_the_kind  # noqa: B018
-
-
-def test_arrays_of_the_namespace_are_filled_and_differentiated():
-    import pullback.numpy as pnp
-
-    def program(x):
-        y = pnp.zeros(3)
-        for i in range(3):
-            y[i] = x * i
-        rows = pnp.array([[x, 1.0], [2.0, x * x]])
-        return pnp.sum(y) + pnp.linalg.det(rows)
-
-    assert pb.grad(program)(2.0) == pytest.approx(3 + 3 * 2.0**2)
-
-
-def test_complex_functions():
-    """The gradient of a real function of z is df/d(Re z) + i df/d(Im z), as in PyTorch."""
-    z = np.array([1.0 + 2.0j, -0.5 + 0.25j])
-
-    def f(z):
-        return np.sum(np.abs(np.exp(z) * np.conj(z)) ** 2) + np.sum(np.angle(z)) + np.real(np.vdot(z, z))
-
-    h = 1e-6
-    expected = []
-    for unit in np.eye(2):
-        re, im = ((f(z + h * u * unit) - f(z - h * u * unit)) / (2 * h) for u in (1, 1j))
-        expected.append(re + 1j * im)
-    np.testing.assert_allclose(pb.grad(f)(z), expected, rtol=1e-7)

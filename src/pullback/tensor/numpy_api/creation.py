@@ -64,6 +64,8 @@ def linspace(
     step = e.div(e.sub(high, low), float(gaps)) if gaps else e.mul(low, math.nan)
     places = np.arange(num, dtype=dtype_of(low)).reshape((num,) + (1,) * rank(low))
     y = e.add(low, e.mul(step, places)) if gaps > 0 else e.add(low, np.zeros_like(places))
+    if endpoint and num > 1:  # the last one is not to be off by rounding
+        y = shapes.concatenate((y[:-1], shapes.expand_dims(high, 0)))
     y = shapes.moveaxis(with_dtype(y, dtype), 0, axis)
     return (y, step) if retstep else y
 

@@ -7,10 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pullback.ops import compare as c
 from pullback.ops import elementwise as e
 from pullback.ops import linalg as la
 from pullback.ops import reduce as r
 from pullback.ops import shape as s
+from pullback.ops.cast import cast
+from pullback.tensor import matrix_norms as norms
+from pullback.tensor import systems
+from pullback.tensor.matrices import completed, numbers_within, tolerances, transposed
 from pullback.tensor.numpy_api import products, reductions, shapes
 from pullback.tensor.numpy_api.operands import (
     all_axes,
@@ -19,12 +24,14 @@ from pullback.tensor.numpy_api.operands import (
     dtype_of,
     inexact,
     lift,
+    one_axis,
     promoted,
     rank,
     shape_of,
     with_dtype,
 )
 from pullback.tensor.numpy_api.table import implements, not_covered
+from pullback.tensor.reduction import singular_norm_over
 
 
 class SlogdetResult(NamedTuple):
@@ -32,6 +39,35 @@ class SlogdetResult(NamedTuple):
 
     sign: Any
     logabsdet: Any
+
+
+class EigResult(NamedTuple):
+    """Eigenvalues, and eigenvectors in columns."""
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+
+class EighResult(NamedTuple):
+    """Eigenvalues of a Hermitian matrix, and orthonormal eigenvectors in columns."""
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+
+class QRResult(NamedTuple):
+    """An orthonormal and an upper triangular factor."""
+
+    Q: Any
+    R: Any
+
+
+class SVDResult(NamedTuple):
+    """Left singular vectors in columns, singular values, right singular vectors in rows."""
+
+    U: Any
+    S: Any
+    Vh: Any
 
 
 def _matrix(a: Any, square: bool = True) -> Any:
@@ -75,9 +111,9 @@ def slogdet(a: Any) -> SlogdetResult:
 
 @implements("linalg.cholesky")
 def cholesky(a: Any, /, *, upper: bool = False) -> Any:
-    """The gradient is that of the symmetric part of a, of which NumPy reads one triangle."""
-    lower = la.cholesky(_matrix(a))
-    return shapes.matrix_transpose(lower) if upper else lower
+    """One triangle of a is read, and gets the gradient; that of the other is 0."""
+    lower = la.cholesky(completed(_matrix(a), not upper))
+    return transposed(lower, conjugate=True) if upper else lower
 
 
 @implements("linalg.matrix_power")
@@ -134,12 +170,155 @@ def _product(xs: list[Any], cuts: dict[tuple[int, int], int], i: int, j: int) ->
     return products.matmul(_product(xs, cuts, i, k), _product(xs, cuts, k + 1, j))
 
 
+# Factorisations
+
+
+@implements("linalg.qr")
+def qr(a: Any, mode: str = "reduced") -> Any:
+    """The modes reduced, complete and r; differentiable where the leading square part of a is regular."""
+    x = _matrix(a, square=False)
+    if mode == "raw":
+        raise not_covered("linalg.qr with mode='raw'")
+    if mode not in ("reduced", "complete", "r"):
+        raise ValueError(f"Unrecognized mode '{mode}'")
+    q, r_ = la.qr(x, complete=mode == "complete")
+    return r_ if mode == "r" else QRResult(q, r_)
+
+
+@implements("linalg.svd")
+def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
+    """Singular vectors of equal singular values are not unique: functions that do not depend on their choice have the
+    right gradient."""
+    x = completed(_matrix(a), True) if hermitian else _matrix(a, square=False)
+    return SVDResult(*la.svd(x, full=bool(full_matrices))) if compute_uv else la.svdvals(x)
+
+
+@implements("linalg.svdvals")
+def svdvals(x: Any, /) -> Any:
+    return la.svdvals(_matrix(x, square=False))
+
+
+def _triangle(a: Any, uplo: str) -> Any:
+    if uplo.upper() not in ("L", "U"):
+        raise ValueError("UPLO argument must be 'L' or 'U'")
+    return completed(_matrix(a), uplo.upper() == "L")
+
+
+@implements("linalg.eigh")
+def eigh(a: Any, UPLO: str = "L") -> EighResult:
+    """One triangle of a is read, and gets the gradient; that of the other is 0. Eigenvectors of equal eigenvalues are
+    not unique: functions that do not depend on their choice have the right gradient."""
+    return EighResult(*la.eigh(_triangle(a, UPLO)))
+
+
+@implements("linalg.eigvalsh")
+def eigvalsh(a: Any, UPLO: str = "L") -> Any:
+    """One triangle of a is read, and gets the gradient; that of the other is 0."""
+    return la.eigvalsh(_triangle(a, UPLO))
+
+
+@implements("linalg.eig")
+def eig(a: Any) -> EigResult:
+    """Real if all eigenvalues of a real matrix are, as in NumPy, but complex in a trace, where they are not known."""
+    x = _matrix(a)
+    values, vectors = la.eig(x)
+    known = numbers_within(values)  # of all members of a batch
+    if dtype_of(x).kind != "c" and known is not None and not np.any(known.imag):
+        values, vectors = cast(values, dtype=dtype_of(x)), cast(vectors, dtype=dtype_of(x))
+    return EigResult(values, vectors)
+
+
+@implements("linalg.eigvals")
+def eigvals(a: Any) -> Any:
+    """Real if all eigenvalues of a real matrix are, as in NumPy, but complex in a trace, where they are not known."""
+    return eig(a).eigenvalues
+
+
+# Least squares, rank, condition
+
+
+@implements("linalg.pinv")
+def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._NoValue) -> Any:
+    """The derivative is that of a change of a which keeps its rank."""
+    x = completed(_matrix(a), True) if hermitian else _matrix(a, square=False)
+    if rcond is None:
+        rcond = 1e-15 if rtol is np._NoValue else rtol
+    elif rtol is not np._NoValue:
+        raise ValueError("`rtol` and `rcond` can't be both set.")
+    return la.pinv(x, *tolerances(x, 0.0, rcond))
+
+
+@implements("linalg.matrix_rank")
+def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
+    """Has no derivative."""
+    x = inexact(A)
+    if rank(x) < 2:
+        return reductions.max(c.not_equal(x, 0)).astype(np.intp)
+    if tol is not None and rtol is not None:
+        raise ValueError("`tol` and `rtol` can't be both set.")
+    return norms.matrix_rank(x, atol=tol, rtol=0.0 if tol is not None else rtol, hermitian=hermitian)
+
+
+@implements("linalg.lstsq")
+def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
+    """In a trace the rank counts as full."""
+    x, y = promoted(_matrix(a, square=False), b)
+    if rank(x) != 2:
+        raise np.linalg.LinAlgError(f"{rank(x)}-dimensional array given. Array must be two-dimensional")
+    if rank(y) not in (1, 2) or shape_of(y)[0] != shape_of(x)[0]:
+        raise np.linalg.LinAlgError("Incompatible dimensions")
+    found = systems.lstsq(x, y, rcond, driver="gelss")
+    residuals = found.residuals
+    if rank(y) == 1 and rank(residuals) == 0:
+        residuals = s.reshape(residuals, shape=(1,))
+    known = cast(found.rank, dtype=np.dtype(np.int32))
+    return found.solution, residuals, known, la.svdvals(x)
+
+
+@implements("linalg.cond")
+def cond(x: Any, p: Any = None) -> Any:
+    """Infinite for singular matrices."""
+    a = _matrix(x, square=p not in (None, 2, -2))
+    if not all(shape_of(a)):
+        raise np.linalg.LinAlgError("cond is not defined on empty arrays")
+    return systems.cond(a, p)
+
+
+# Tensors as matrices
+
+
+@implements("linalg.tensorinv")
+def tensorinv(a: Any, ind: int = 2) -> Any:
+    if ind <= 0:
+        raise ValueError("Invalid ind argument.")
+    x = inexact(a)
+    shape = shape_of(x)
+    rows = math.prod(shape[:ind])
+    flat = s.reshape(x, shape=(rows, math.prod(shape[ind:])))
+    return s.reshape(inv(flat), shape=(*shape[ind:], *shape[:ind]))
+
+
+@implements("linalg.tensorsolve")
+def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
+    x, y = promoted(inexact(a), b)
+    if axes is not None:
+        moved = [one_axis(i, rank(x)) for i in axes]
+        x = shapes.permuted(x, [*(i for i in range(rank(x)) if i not in moved), *moved])
+    shape, size = shape_of(x)[rank(y) :], math.prod(shape_of(y))
+    if math.prod(shape) != size:
+        raise np.linalg.LinAlgError(
+            "Input arrays must satisfy the requirement prod(a.shape[b.ndim:]) == prod(a.shape[:b.ndim])"
+        )
+    flat = s.reshape(x, shape=(size, size))
+    return s.reshape(solve(flat, s.reshape(y, shape=(size,))), shape=shape)
+
+
 # Norms
 
 
 @implements("linalg.norm")
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """Vector norms of every order; the matrix norms None, 'fro', 1, -1, inf and -inf. At 0 the subgradient is 0."""
+    """Vector and matrix norms of every order. At 0 the subgradient is 0."""
     a = inexact(x)
     if axis is None and (ord is None or (ord == 2 and rank(a) == 1) or (ord == "fro" and rank(a) == 2)):
         y = r.norm(a, axis=tuple(range(rank(a))), keepdims=False)
@@ -175,9 +354,9 @@ def _matrix_norm(x: Any, ord: Any, axes: tuple[int, ...], keepdims: Any) -> Any:
         raise ValueError("Duplicate axes given.")
     if ord in (None, "fro", "f"):
         return r.norm(x, axis=tuple(sorted((rows, columns))), keepdims=bool(keepdims))
+    if ord in (2, -2, "nuc"):
+        return singular_norm_over(x, ord, rows, columns, bool(keepdims))
     if ord not in (1, -1, math.inf, -math.inf):
-        if ord in (2, -2, "nuc"):
-            raise not_covered(f"linalg.norm of a matrix with ord={ord!r}")
         raise ValueError("Invalid norm order for matrices.")
     summed, sought = (rows, columns) if abs(ord) == 1 else (columns, rows)
     sums = reductions.sum(e.abs_(x), summed, keepdims=True)

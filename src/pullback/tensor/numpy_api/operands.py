@@ -54,6 +54,8 @@ def lift(x: Any) -> Any:
     value = np.asarray(x)
     if value.dtype.kind not in "biufc":
         raise TypeError(f"expected numbers, not {type(x).__name__} of dtype {value.dtype}")
+    if not value.dtype.isnative:
+        value = value.astype(value.dtype.newbyteorder("="))
     return new_handle(x if isinstance(x, np.generic) else value)
 
 

@@ -11,9 +11,9 @@ from pullback.ops import compare as c
 from pullback.ops import elementwise as e
 from pullback.ops import reduce as r
 from pullback.ops import scan
-from pullback.ops.shape import reshape, transpose
+from pullback.ops.shape import concatenate, reshape, transpose
 from pullback.ops.table import Op
-from pullback.tensor.dispatch import to_dtype
+from pullback.tensor.dispatch import is_raw, to_dtype
 from pullback.tensor.numpy_api.operands import (
     all_axes,
     broadcast,
@@ -30,10 +30,16 @@ from pullback.tensor.numpy_api.operands import (
 )
 from pullback.tensor.numpy_api.shapes import line
 from pullback.tensor.numpy_api.table import implements
+from pullback.values.shape import Shape
 
 
 def _apply(op: Op, x: Any, axis: Any, keepdims: Any, **params: Any) -> Any:
     return op(x, axis=all_axes(axis, rank(x)), keepdims=bool(keepdims), **params)
+
+
+def _of_line(x: Any, axis: Any) -> Any:
+    """The axis of a ufunc's reduction: that of a number may be 0 or -1."""
+    return None if not rank(x) and axis in (0, -1) else axis
 
 
 def _accumulator(ufunc: np.ufunc, a: Any, dtype: Any) -> Any:
@@ -62,7 +68,7 @@ def _total(ufunc: np.ufunc, op: Op, pair: Op, neutral: int) -> Any:
         x = _accumulator(ufunc, a, dtype)
         if where is not True:
             x = select(_mask(where, x), x, neutral)
-        y = _apply(op, x, axis, keepdims)
+        y = _apply(op, x, _of_line(x, axis), keepdims)
         return deliver(y if initial is None else pair(y, with_dtype(initial, dtype_of(y))), out)
 
     return total
@@ -77,6 +83,7 @@ def _extremum(name: str, op: Op, pair: Op) -> Any:
         a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None, where: Any = True
     ) -> Any:
         x = lift(a)
+        axis = _of_line(x, axis)
         if where is not True:
             if initial is None:
                 raise ValueError(
@@ -161,6 +168,20 @@ def ptp(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Any
     return deliver(e.sub(max(a, axis, keepdims=keepdims), min(a, axis, keepdims=keepdims)), out)
 
 
+def weights_along(w: Any, shape: Shape, axis: Any) -> Any:
+    """Weights of one line, or of several axes, at the shape of what they weigh."""
+    if shape_of(w) == shape:
+        return w
+    if axis is None:
+        raise TypeError("Axis must be specified when shapes of a and weights differ.")
+    axes = tuple(one_axis(i, len(shape)) for i in (axis if isinstance(axis, tuple) else (axis,)))
+    if shape_of(w) != tuple(shape[i] for i in axes):
+        raise ValueError("Shape of weights must be consistent with shape of a along specified axis.")
+    w = transpose(w, axes=tuple(int(i) for i in np.argsort(axes)))
+    w = reshape(w, shape=tuple(n if i in axes else 1 for i, n in enumerate(shape)))
+    return broadcast(w, shape)
+
+
 @implements("average")
 def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: Any = False) -> Any:
     if weights is None:
@@ -170,15 +191,7 @@ def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
         scale = np.full(shape_of(result), count, dtype_of(result))[()]
         return (result, lift(scale)) if returned else result
     x, w = promoted(inexact(a), weights)
-    if shape_of(w) != shape_of(x):
-        if axis is None:
-            raise TypeError("Axis must be specified when shapes of a and weights differ.")
-        axes = tuple(one_axis(i, rank(x)) for i in (axis if isinstance(axis, tuple) else (axis,)))
-        if shape_of(w) != tuple(shape_of(x)[i] for i in axes):
-            raise ValueError("Shape of weights must be consistent with shape of a along specified axis.")
-        w = transpose(w, axes=tuple(int(i) for i in np.argsort(axes)))
-        w = reshape(w, shape=tuple(n if i in axes else 1 for i, n in enumerate(shape_of(x))))
-        w = broadcast(w, shape_of(x))
+    w = weights_along(w, shape_of(x), axis)
     scale = _apply(r.sum_, w, axis, keepdims)
     result = e.div(_apply(r.sum_, e.mul(x, w), axis, keepdims), scale)
     return (result, scale) if returned else result
@@ -226,7 +239,8 @@ def count_nonzero(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
 
 def _scan(ufunc: np.ufunc, op: Op) -> Any:
     def accumulate(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
-        x, axis = line(_accumulator(ufunc, a, dtype), axis)
+        x = _accumulator(ufunc, a, dtype)
+        x, axis = line(x, _of_line(x, axis))
         return deliver(op(x, axis=axis), out)
 
     return accumulate
@@ -234,6 +248,27 @@ def _scan(ufunc: np.ufunc, op: Op) -> Any:
 
 cumsum = implements("cumsum")(_scan(np.add, scan.cumsum))
 cumprod = implements("cumprod")(_scan(np.multiply, scan.cumprod))
+
+
+def _whole_scan(scan_: Any, first: int) -> Any:
+    def cumulative(
+        x: Any, /, *, axis: int | None = None, dtype: Any = None, out: Any = None, include_initial: bool = False
+    ) -> Any:
+        a = lift(x)
+        if axis is None and rank(a) > 1:
+            raise ValueError("For arrays which have more than one dimension ``axis`` argument is required.")
+        y = scan_(a, 0 if axis is None else axis, dtype)
+        if include_initial:
+            at = one_axis(0 if axis is None else axis, rank(y))
+            edge = np.full([1 if i == at else n for i, n in enumerate(shape_of(y))], first, dtype_of(y))
+            y = concatenate(lift(edge), y, axis=at)
+        return deliver(y, out)
+
+    return cumulative
+
+
+cumulative_sum = implements("cumulative_sum")(_whole_scan(cumsum, 0))
+cumulative_prod = implements("cumulative_prod")(_whole_scan(cumprod, 1))
 
 
 # NaN counted as nothing
@@ -308,3 +343,29 @@ def _nan_extremum(extremum: Any, worst: float) -> Any:
 
 nanmax = implements("nanmax")(_nan_extremum(max, -math.inf))
 nanmin = implements("nanmin")(_nan_extremum(min, math.inf))
+
+
+def _nan_scan(scan_: Any, neutral: float) -> Any:
+    def cumulative(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+        x, known = _known(a)
+        return scan_(select(known, x, neutral) if dtype_of(x).kind in "fc" else x, axis, dtype, out)
+
+    return cumulative
+
+
+nancumsum = implements("nancumsum")(_nan_scan(cumsum, 0.0))
+nancumprod = implements("nancumprod")(_nan_scan(cumprod, 1.0))
+
+
+def _nan_position(position: Any, worst: float) -> Any:
+    def nan_position(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Any:
+        x, known = _known(a)
+        if is_raw(known) and not np.all(np.any(known._value, axis)):
+            raise ValueError("All-NaN slice encountered")
+        return position(select(known, x, worst) if dtype_of(x).kind in "fc" else x, axis, out, keepdims=keepdims)
+
+    return nan_position
+
+
+nanargmax = implements("nanargmax")(_nan_position(argmax, -math.inf))
+nanargmin = implements("nanargmin")(_nan_position(argmin, math.inf))

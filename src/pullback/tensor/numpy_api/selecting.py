@@ -17,8 +17,10 @@ from pullback.ops.linalg import diag_embed
 from pullback.ops.linalg import diagonal as diagonal_op
 from pullback.ops.linalg import tril as tril_op
 from pullback.ops.linalg import triu as triu_op
+from pullback.ops.selection import argpartition as partition_op
 from pullback.ops.table import Op
 from pullback.tape.node import Handle
+from pullback.tensor import special
 from pullback.tensor.dispatch import is_raw, to_dtype, view
 from pullback.tensor.indexing import getitem
 from pullback.tensor.numpy_api import reductions, shapes
@@ -128,13 +130,13 @@ def fix(x: Any, out: Any = None) -> Any:
 @implements("real")
 def real_(val: Any) -> Any:
     x = lift(val)
-    return real(x) if dtype_of(x).kind == "c" else x
+    return view(real, x) if dtype_of(x).kind == "c" else x
 
 
 @implements("imag")
 def imag_(val: Any) -> Any:
     x = lift(val)
-    return imag(x) if dtype_of(x).kind == "c" else lift(np.zeros(shape_of(x), dtype_of(x)))
+    return view(imag, x) if dtype_of(x).kind == "c" else lift(np.zeros(shape_of(x), dtype_of(x)))
 
 
 @implements("angle")
@@ -152,17 +154,29 @@ def real_if_close(a: Any, tol: float = 100) -> Any:
     return real(x) if np.all(np.abs(raw(imag(x), "real_if_close")) < bound) else x
 
 
+@implements("i0")
+def i0(x: Any) -> Any:
+    a = inexact(x)
+    if dtype_of(a).kind == "c":
+        raise TypeError("i0 not supported for complex values")
+    return special.i0(a)
+
+
+@implements("kaiser")
+def kaiser(M: int, beta: Any) -> Any:
+    """The window of M samples, with slopes in its shape parameter."""
+    width = builtins.max(int(M), 0)
+    if width < 2:
+        return lift(np.ones(width))
+    half = (width - 1) / 2.0
+    rim = np.sqrt(1 - ((np.arange(width) - half) / half) ** 2)
+    shape = inexact(beta, np.float64)
+    return e.div(i0(e.mul(shape, rim)), i0(shape))
+
+
 @implements("sinc")
 def sinc(x: Any) -> Any:
     return e.sinc(inexact(x))
-
-
-@implements("unwrap")
-def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: float = 2 * math.pi) -> Any:
-    """The corrections are whole periods, so the slope is 1."""
-    x = lift(p)
-    numbers = raw(x, "unwrap")
-    return e.add(x, lift(np.unwrap(numbers, discont, axis, period=period) - numbers))
 
 
 # Read by index
@@ -199,12 +213,6 @@ def compress(condition: Any, a: Any, axis: int | None = None, out: Any = None) -
 @implements("extract")
 def extract(condition: Any, arr: Any) -> Any:
     return take(arr, np.flatnonzero(raw(condition, "the condition")))
-
-
-@implements("delete")
-def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
-    x, axis = line(arr, axis)
-    return getitem(x, index_at(axis, np.delete(np.arange(shape_of(x)[axis]), obj)))
 
 
 @implements("choose")
@@ -302,127 +310,41 @@ def argsort(a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, 
     return sorting.argsort(x, axis=axis)
 
 
+@implements("argpartition")
+def argpartition(a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect", order: Any = None) -> Any:
+    x, axis = line(a, axis)
+    return partition_op(x, kth=_ranks(kth, shape_of(x)[axis]), axis=axis)
+
+
+@implements("partition")
+def partition(a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect", order: Any = None) -> Any:
+    x, axis = line(a, axis)
+    return take_along_axis(x, argpartition(x, kth, axis), axis)
+
+
+def _ranks(kth: Any, size: int) -> tuple[int, ...]:
+    ranks = np.atleast_1d(raw(kth, "kth"))
+    if ranks.dtype.kind not in "iu":
+        raise TypeError("Partition index must be integer")
+    if np.any((ranks < -size) | (ranks >= size)):
+        raise ValueError(f"kth(={ranks.tolist()}) out of bounds ({size})")
+    return tuple(np.unique(ranks % size).tolist())
+
+
+@implements("sort_complex")
+def sort_complex(a: Any) -> Any:
+    """In order of the real parts, then of the imaginary."""
+    x = lift(a)
+    kind = np.dtype(np.complex64 if dtype_of(x).char in "bhBHF" else np.complex128)
+    return with_dtype(sort(x), kind)
+
+
 @implements("searchsorted")
 def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
     ordered, values = lift(a), lift(v)
     if sorter is not None:
         ordered = take(ordered, sorter)
     return sorting.searchsorted(ordered, values, side=side)
-
-
-def _middle(x: Any, axis: Any, keepdims: Any, fractions: Any, weak: bool) -> Any:
-    """Linear interpolation between the sorted elements at `fractions` of the way; a new axis in front for them."""
-    ndim = rank(x)
-    if axis is None:
-        flat, kept = shapes.ravel(x), (1,) * ndim
-    else:
-        axes = tuple(one_axis(i, ndim) for i in (axis if isinstance(axis, tuple) else (axis,)))
-        kept = tuple(1 if i in axes else n for i, n in enumerate(shape_of(x)))
-        flat = shapes.moveaxis(x, axes, range(-len(axes), 0))
-        flat = shapes.reshape(flat, (*shape_of(flat)[: ndim - len(axes)], -1))
-    ordered = shapes.moveaxis(sort(flat), -1, 0)
-    place = np.asarray(fractions, float) * (shape_of(ordered)[0] - 1)
-    below = np.floor(place).astype(int)
-    part = (place - below).reshape(place.shape + (1,) * (rank(ordered) - 1))
-    low, high = take(ordered, below, 0), take(ordered, np.minimum(below + 1, shape_of(ordered)[0] - 1), 0)
-    low, high, weight = promoted(low, high, with_dtype(part, dtype_of(low)) if weak else part)
-    y = e.add(low, e.mul(e.sub(high, low), weight))
-    return shapes.reshape(y, (*place.shape, *kept)) if keepdims else y
-
-
-@implements("median")
-def median(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: Any = False) -> Any:
-    return deliver(quantile(a, 0.5, axis, keepdims=keepdims), out)
-
-
-@implements("quantile")
-def quantile(
-    a: Any,
-    q: Any,
-    axis: Any = None,
-    out: Any = None,
-    overwrite_input: bool = False,
-    method: str = "linear",
-    keepdims: Any = False,
-) -> Any:
-    if method != "linear":
-        raise TypeError(f"numpy.quantile with method={method!r} has no derivative in pullback yet")
-    x = inexact(a)
-    fractions = raw(q, "q")
-    if not np.all((fractions >= 0) & (fractions <= 1)):
-        raise ValueError("Quantiles must be in the range [0, 1]")
-    return deliver(_middle(x, axis, keepdims, fractions, is_number(q)), out)
-
-
-@implements("percentile")
-def percentile(
-    a: Any,
-    q: Any,
-    axis: Any = None,
-    out: Any = None,
-    overwrite_input: bool = False,
-    method: str = "linear",
-    keepdims: Any = False,
-) -> Any:
-    return quantile(a, q / 100 if is_number(q) else raw(q, "q") / 100, axis, out, overwrite_input, method, keepdims)
-
-
-# Differences
-
-
-@implements("diff")
-def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
-    if n < 0:
-        raise ValueError(f"order must be non-negative but got {n}")
-    x = lift(a)
-    axis = one_axis(axis, rank(x))
-    edge = tuple(1 if i == axis else size for i, size in enumerate(shape_of(x)))
-    ends = [
-        None if v is None else shapes.broadcast_to(v, edge) if rank(lift(v)) == 0 else lift(v)
-        for v in (prepend, append)
-    ]
-    if ends != [None, None]:
-        x = shapes.concatenate([v for v in (ends[0], x, ends[1]) if v is not None], axis)
-    for _ in range(n):
-        late, early = getitem(x, index_at(axis, slice(1, None))), getitem(x, index_at(axis, slice(None, -1)))
-        x = c.not_equal(late, early) if dtype_of(x).kind == "b" else e.sub(late, early)
-    return x
-
-
-@implements("ediff1d")
-def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
-    steps = diff(shapes.ravel(ary))
-    parts = [to_begin, steps, to_end]
-    return shapes.concatenate([shapes.ravel(with_dtype(v, dtype_of(steps))) for v in parts if v is not None])
-
-
-@implements("interp")
-def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None) -> Any:
-    if period is not None:
-        raise TypeError("numpy.interp with period= has no derivative in pullback yet")
-    x, xp, fp = (with_dtype(v, np.float64) for v in (x, xp, fp))
-    last = shape_of(xp)[0] - 1
-    upper = clip(sorting.searchsorted(xp, x, side="right"), 1, builtins.max(last, 1))
-    lower = e.sub(upper, 1)
-    x0, x1, f0, f1 = (getitem(v, (i,)) for v, i in ((xp, lower), (xp, upper), (fp, lower), (fp, upper)))
-    y = e.add(f0, e.mul(e.sub(x, x0), e.div(e.sub(f1, f0), e.sub(x1, x0))))
-    y = e.where(c.less(x, getitem(xp, 0)), getitem(fp, 0) if left is None else lift(left), y)
-    return e.where(c.greater(x, getitem(xp, last)), getitem(fp, last) if right is None else lift(right), y)
-
-
-@implements("trapezoid")
-def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
-    heights = lift(y)
-    axis = one_axis(axis, rank(heights))
-    if x is None:
-        steps = dx
-    else:
-        steps = diff(x) if rank(lift(x)) == 1 else diff(x, axis=axis)
-        if rank(steps) == 1:
-            steps = shapes.reshape(steps, (-1,) + (1,) * (rank(heights) - 1 - axis))
-    ends = getitem(heights, index_at(axis, slice(1, None))), getitem(heights, index_at(axis, slice(None, -1)))
-    steps, late, early, half = promoted(steps, *ends, 0.5)
-    return reductions.sum(e.mul(e.mul(steps, e.add(late, early)), half), axis)
 
 
 # Compare
@@ -461,6 +383,28 @@ def array_equiv(a1: Any, a2: Any) -> Any:
     except ValueError:
         return False
     return array_equal(a, b)
+
+
+@implements("iscomplex")
+def iscomplex(x: Any) -> Any:
+    return c.not_equal(imag_(x), 0)
+
+
+@implements("isreal")
+def isreal(x: Any) -> Any:
+    return c.equal(imag_(x), 0)
+
+
+@implements("isposinf")
+def isposinf(x: Any, out: Any = None) -> Any:
+    a = lift(x)
+    return deliver(c.logical_and(c.isinf(a), c.logical_not(c.signbit(a))), out)
+
+
+@implements("isneginf")
+def isneginf(x: Any, out: Any = None) -> Any:
+    a = lift(x)
+    return deliver(c.logical_and(c.isinf(a), c.signbit(a)), out)
 
 
 @implements("iscomplexobj")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pullback.ops import shape as s
-from pullback.ops.index import embed
+from pullback.ops.control import identity
 from pullback.tape.node import Handle
 from pullback.tensor.dispatch import to_dtype, view
 from pullback.tensor.indexing import getitem
@@ -22,7 +22,6 @@ from pullback.tensor.numpy_api.operands import (
     all_axes,
     broadcast,
     deliver,
-    dtype_of,
     lift,
     one_axis,
     promoted,
@@ -31,6 +30,7 @@ from pullback.tensor.numpy_api.operands import (
     shape_of,
 )
 from pullback.tensor.numpy_api.table import implements
+from pullback.tensor.strided import unfold
 from pullback.values.shape import Shape, broadcast_shapes, resolve_reshape
 
 
@@ -88,7 +88,7 @@ def transpose(a: Any, axes: Any = None) -> Any:
     x = lift(a)
     if axes is None:
         return permuted(x, range(rank(x))[::-1])
-    order = tuple(one_axis(i, rank(x)) for i in axes)
+    order = tuple(one_axis(i, rank(x)) for i in (axes if hasattr(axes, "__iter__") else (axes,)))
     if sorted(order) != list(range(rank(x))):
         raise ValueError("axes don't match array" if len(order) != rank(x) else "repeated axis in transpose")
     return permuted(x, order)
@@ -317,12 +317,13 @@ def tile(A: Any, reps: Any) -> Any:
     shape = (1,) * (ndim - rank(x)) + shape_of(x)
     apart = s.reshape(x, shape=tuple(n for size in shape for n in (1, size)))
     wide = broadcast(apart, tuple(n for pair in zip(times, shape, strict=True) for n in pair))
-    return s.reshape(wide, shape=tuple(t * n for t, n in zip(times, shape, strict=True)))
+    tiled = s.reshape(wide, shape=tuple(t * n for t, n in zip(times, shape, strict=True)))
+    return identity(tiled) if builtins.any(n == 1 for n in shape) else tiled  # where NumPy's reshape is a view
 
 
 @implements("repeat")
 def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
-    x, axis = line(a, axis)
+    x, axis = line(a, axis if rank(lift(a)) or axis not in (0, -1) else None)  # NumPy lets a number be a line
     return getitem(x, index_at(axis, np.repeat(np.arange(shape_of(x)[axis]), raw(repeats, "repeats"))))
 
 
@@ -371,38 +372,23 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     return s.roll(x, shift=tuple(total.values()), axis=tuple(total))
 
 
-# Pad
-
-
-@implements("pad")
-def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
-    """Constant padding writes into a frame; the other modes NumPy defines by position read by index."""
-    x = lift(array)
-    shape = shape_of(x)
-    if isinstance(pad_width, dict):
-        widths = [(0, 0)] * rank(x)
-        for axis, width in pad_width.items():
-            widths[axis] = tuple(np.broadcast_to(width, 2).tolist())
-        pad_width = widths
-    pairs = np.broadcast_to(np.asarray(pad_width), (rank(x), 2)).tolist()
-    if mode == "constant":
-        return _pad_constant(x, shape, pairs, kwargs.pop("constant_values", 0), kwargs)
-    if mode not in ("edge", "reflect", "symmetric", "wrap") or kwargs.get("reflect_type", "even") != "even":
-        raise TypeError(f"numpy.pad with mode={mode!r}, {kwargs} has no derivative in pullback yet")
-    for axis, pair in enumerate(pairs):
-        places = np.pad(np.arange(shape[axis]), pair, mode, **kwargs)
-        x = getitem(x, index_at(axis, places))
+@implements("lib.stride_tricks.sliding_window_view")
+def sliding_window_view(
+    x: Any, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False
+) -> Any:
+    """Windows along `axis`, one axis for each of `window_shape`; a view, which can't be written."""
+    x = lift(x)
+    sizes = _sizes(window_shape)
+    axes = range(rank(x)) if axis is None else _sizes(axis)
+    if len(axes) != len(sizes):
+        raise ValueError(
+            f"Must provide matching length window_shape and axis; got {len(sizes)} window_shape elements and "
+            f"{len(axes)} axes elements."
+        )
+    for size, at in zip(sizes, [one_axis(a, rank(x)) for a in axes], strict=True):
+        if size < 0:
+            raise ValueError("`window_shape` cannot contain negative values")
+        if size > shape_of(x)[at]:
+            raise ValueError("window shape cannot be larger than input array shape")
+        x = unfold(x, at, size, 1)
     return x
-
-
-def _pad_constant(x: Any, shape: Shape, pairs: list[list[int]], values: Any, unknown: dict[str, Any]) -> Any:
-    if unknown:
-        raise ValueError(f"unsupported keyword arguments for mode 'constant': {set(unknown)}")
-    full = tuple(n + a + b for n, (a, b) in zip(shape, pairs, strict=True))
-    inside = tuple(slice(a, a + n) for n, (a, _) in zip(shape, pairs, strict=True))
-    y = embed(x, index=inside, shape=full)
-    fills = raw(values, "constant_values")
-    if not np.any(fills):
-        return y
-    frame = np.pad(np.zeros(shape, dtype_of(x)), pairs, constant_values=fills)
-    return y + lift(frame)

@@ -8,32 +8,42 @@ goes beyond them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 
-__all__ = ["FUNCTIONS", "implementation", "implements", "not_covered", "qualified_name"]
+__all__ = ["FUNCTIONS", "SCIPY_UFUNCS", "entering", "implementation", "implements", "not_covered", "qualified_name"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {}
+SCIPY_UFUNCS: Final[dict[str, Callable[..., Any]]] = {}  # the universal functions of scipy.special, by their own names
 
 
-def implements(*names: str) -> Callable[[F], F]:
-    """Enter a function in the table, under each of its names in NumPy.
+def entering(table: dict[str, Callable[..., Any]], package: str) -> Callable[..., Callable[[F], F]]:
+    """The decorator that enters functions into the table of a package."""
 
-    Raises `ValueError` for a name that is entered already.
-    """
+    def implements(*names: str) -> Callable[[F], F]:
+        """Enter a function in the table, under each of its names in the package.
 
-    def enter(function: F) -> F:
-        for name in names:
-            if name in FUNCTIONS:
-                raise ValueError(f"np.{name} is in the table already")
-            FUNCTIONS[name] = function
-        cast(Any, function).__name__ = names[0].rpartition(".")[2]
-        return function
+        Raises `ValueError` for a name that is entered already.
+        """
 
-    return enter
+        def enter(function: F) -> F:
+            for name in names:
+                if name in table:
+                    raise ValueError(f"{package}.{name} is in the table already")
+                table[name] = function
+            cast(Any, function).__name__ = names[0].rpartition(".")[2]
+            return function
+
+        return enter
+
+    return implements
+
+
+implements = entering(FUNCTIONS, "np")
 
 
 def qualified_name(function: Any) -> str:
@@ -53,10 +63,14 @@ _found: dict[Any, Callable[..., Any]] = {}  # by NumPy's function object: what `
 
 
 def implementation(function: Any) -> Callable[..., Any] | None:
-    """What the table has for one of NumPy's functions, or None."""
+    """What the table has for one of NumPy's functions, or a universal function of `scipy.special`, or None."""
     entry = _found.get(function)
     if entry is None:
         entry = FUNCTIONS.get(qualified_name(function))
+        if entry is None and isinstance(function, np.ufunc):
+            special, name = sys.modules.get("scipy.special"), function.__name__
+            if special is not None and getattr(special, name, None) is function:
+                entry = SCIPY_UFUNCS.get(name)
         if entry is not None:
             _found[function] = entry
     return entry

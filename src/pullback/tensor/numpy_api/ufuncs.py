@@ -15,11 +15,12 @@ import numpy as np
 
 from pullback.ops import compare as c
 from pullback.ops import elementwise as e
-from pullback.ops import scan
+from pullback.ops import floats, scan
+from pullback.ops import reduce as r
 from pullback.ops.cast import conj
-from pullback.ops.control import identity
-from pullback.ops.index import scatter_add
-from pullback.ops.shape import broadcast_to, reshape, stack, unbind
+from pullback.ops.control import identity, stop_gradient
+from pullback.ops.index import gather, scatter_add
+from pullback.ops.shape import broadcast_to, concatenate, reshape, stack, transpose, unbind
 from pullback.ops.table import Op
 from pullback.tape.node import Handle, new_handle
 from pullback.tensor.dispatch import binary, to_dtype, unary
@@ -35,10 +36,11 @@ from pullback.tensor.numpy_api.operands import (
     lift,
     one_axis,
     rank,
+    raw,
     select,
     shape_of,
 )
-from pullback.tensor.numpy_api.table import FUNCTIONS, implements, not_covered
+from pullback.tensor.numpy_api.table import FUNCTIONS, implements
 
 __all__ = ["Ufunc"]
 
@@ -52,10 +54,62 @@ _WHOLE_REDUCTIONS = {
     "logical_or": "any",
 }
 _WHOLE_ACCUMULATIONS = {"add": "cumsum", "multiply": "cumprod"}
+
+
+def _length(x: Any, axes: Any, keepdims: bool) -> Any:
+    """The Euclidean length, its square never overflowing; the scale is a constant that cancels."""
+    top = stop_gradient(r.amax(e.abs_(x), axis=axes, keepdims=True))
+    scale = e.where(c.logical_and(c.greater(top, 0), c.isfinite(top)), top, 1.0)
+    y = e.mul(r.norm(e.div(x, scale), axis=axes, keepdims=True), scale)
+    return y if keepdims else reshape(y, shape=tuple(n for i, n in enumerate(shape_of(x)) if i not in axes))
+
+
+def _first_and_rest(x: Any, axis: int) -> tuple[Any, Any]:
+    lead = (slice(None),) * axis
+    return getitem(x, (*lead, slice(None, 1))), getitem(x, (*lead, slice(1, None)))
+
+
+def _against_rest(op: Op, total: Op) -> Callable[[Any, Any, bool], Any]:
+    """The first element against all others taken together: of a difference or a quotient."""
+
+    def reduction(x: Any, axes: Any, keepdims: bool) -> Any:
+        (axis,) = axes
+        first, rest = _first_and_rest(x, axis)
+        y = op(first, total(rest, axis=axes, keepdims=True))
+        return y if keepdims else reshape(y, shape=shape_of(x)[:axis] + shape_of(x)[axis + 1 :])
+
+    return reduction
+
+
+def _running_against_rest(op: Op, running: Op) -> Callable[..., Any]:
+    def accumulation(x: Any, axis: int) -> Any:
+        first, rest = _first_and_rest(x, axis)
+        return concatenate(first, op(first, running(rest, axis=axis)), axis=axis)
+
+    return accumulation
+
+
+def _logsumexp2(x: Any, axes: Any, keepdims: bool) -> Any:
+    ln2 = math.log(2)
+    return e.div(r.logsumexp(e.mul(x, ln2), axis=axes, keepdims=keepdims), ln2)
+
+
+# Reductions and scans of floats in one step, which would otherwise combine one slice after the other.
+_SHORT: dict[str, Callable[[Any, Any, bool], Any]] = {
+    "hypot": _length,
+    "logaddexp": lambda x, axes, keepdims: r.logsumexp(x, axis=axes, keepdims=keepdims),
+    "logaddexp2": _logsumexp2,
+    "fmax": lambda x, axes, keepdims: FUNCTIONS["nanmax"](x, axes, keepdims=keepdims),
+    "fmin": lambda x, axes, keepdims: FUNCTIONS["nanmin"](x, axes, keepdims=keepdims),
+    "subtract": _against_rest(e.sub, r.sum_),
+    "divide": _against_rest(e.div, r.prod),
+}
 _SCANS: dict[str, Callable[..., Any]] = {
     "maximum": lambda x, axis: scan.cummax(x, axis=axis)[0],
     "minimum": lambda x, axis: scan.cummin(x, axis=axis)[0],
     "logaddexp": scan.logcumsumexp,
+    "subtract": _running_against_rest(e.sub, scan.cumsum),
+    "divide": _running_against_rest(e.div, scan.cumprod),
 }
 
 
@@ -186,21 +240,49 @@ class Ufunc:
             whole = FUNCTIONS[name]
             kwargs = {} if dtype is None else {"dtype": dtype}
             return whole(a, axis=axis, out=out, keepdims=keepdims, initial=initial, where=where, **kwargs)
-        if where is not True:
-            raise TypeError(f"numpy.{self.__name__}.reduce takes no where= in pullback")
         x = lift(a)
-        axes = all_axes(axis, rank(x))
-        if len(axes) != 1:
-            raise ValueError(f"numpy.{self.__name__}.reduce runs over one axis at a time, not over {axes}")
-        parts = list(unbind(x, axis=axes[0]))
-        if initial is not None:
-            parts.insert(0, broadcast_to(lift(initial), shape=shape_of(parts[0])))
-        if not parts:
-            raise ValueError(f"zero-size array to reduction operation {self.__name__} which has no identity")
-        total = functools.reduce(functools.partial(self, dtype=dtype), parts)
+        shape, axes = shape_of(x), all_axes(axis, rank(x))
+        reorderable = self.ufunc.identity is not None or self.__name__ in ("fmax", "fmin")
+        if len(axes) != 1 and not reorderable:
+            raise ValueError(
+                f"reduction operation '{self.__name__}' is not reorderable, so at most one axis may be specified"
+            )
+        if not self.special and (dtype is not None or dtype_of(x).kind in "biu"):
+            x = self._cast([x, x], None if dtype is None else np.dtype(dtype))[0]
+        if where is not True:
+            where = broadcast_to(to_dtype(lift(where), np.dtype(bool)), shape=shape)
+            if self.ufunc.identity is not None:
+                x, where = select(where, x, self.ufunc.identity), True
+            elif initial is None:
+                raise ValueError(
+                    f"reduction operation '{self.__name__}' does not have an identity, so to use a where mask one has "
+                    "to specify 'initial'"
+                )
+        short = _SHORT.get(self.__name__) if dtype_of(x).kind == "f" and where is True and 0 not in shape else None
+        if short is not None and (initial is None or reorderable):
+            y = short(x, axes, False)
+            y = y if initial is None else self(y, initial, dtype=dtype)
+        else:
+            y = self._fold(_flattened(x, axes), dtype, initial, where if where is True else _flattened(where, axes))
         if keepdims:
-            total = reshape(total, shape=tuple(1 if i in axes else n for i, n in enumerate(shape_of(x))))
-        return deliver(total, out)
+            y = reshape(y, shape=tuple(1 if i in axes else n for i, n in enumerate(shape)))
+        return deliver(y, out)
+
+    def _fold(self, x: Any, dtype: Any, initial: Any, where: Any) -> Any:
+        """One slice along the last axis after the other, from `initial`, or of nothing from the identity."""
+        parts = list(unbind(x, axis=rank(x) - 1)) if shape_of(x)[-1] else []
+        masks = [True] * len(parts) if where is True else list(unbind(where, axis=rank(x) - 1))
+        start = self.ufunc.identity if initial is None and not parts else initial
+        total = None if start is None else broadcast_to(to_dtype(lift(start), dtype_of(x)), shape=shape_of(x)[:-1])
+        for part, mask in zip(parts, masks, strict=True):
+            if total is None:
+                total = part
+                continue
+            joined = self(total, part, dtype=dtype)
+            total = joined if mask is True else e.where(mask, joined, total)
+        if total is None:
+            raise ValueError(f"zero-size array to reduction operation {self.__name__} which has no identity")
+        return total
 
     def accumulate(self, array: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
         """The reductions of every leading part along `axis`."""
@@ -210,7 +292,7 @@ class Ufunc:
             return FUNCTIONS[name](array, axis=axis, dtype=dtype, out=out)
         x = lift(array)
         axis = one_axis(axis, rank(x))
-        if self.__name__ in _SCANS:
+        if self.__name__ in _SCANS and (dtype_of(x).kind == "f" or self.__name__ in ("maximum", "minimum")):
             (x,) = self._cast([x, x], None if dtype is None else np.dtype(dtype))[:1]
             return deliver(_SCANS[self.__name__](x, axis=axis), out)
         steps = list(itertools.accumulate(unbind(x, axis=axis), functools.partial(self, dtype=dtype)))
@@ -225,7 +307,7 @@ class Ufunc:
     def at(self, a: Any, indices: Any, *b: Any) -> None:
         """`a[indices] = ufunc(a[indices], b)` for a Tensor a, once for every time an index occurs.
 
-        Raises `TypeError` if `a` is an array, or if an index is repeated, unless the function is add or subtract.
+        Raises `TypeError` if `a` is an array.
         """
         if not isinstance(a, Handle):
             raise TypeError(
@@ -234,18 +316,61 @@ class Ufunc:
         check_writable(a)
         shape = shape_of(a)
         spots = getitem(new_handle(np.arange(math.prod(shape)).reshape(shape)), indices)._value
+        if b:
+            value = broadcast_to(lift(b[0]), shape=tuple(np.shape(spots)))
+            b = (reshape(value, shape=(np.size(spots),)),)
+        spots = np.ravel(spots)
         if self.__name__ in ("add", "subtract"):
-            value = to_dtype(lift(b[0]), dtype_of(a))
-            terms = reshape(broadcast_to(value, shape=spots.shape), shape=(spots.size,))
-            total = reshape(scatter_add(terms, np.ravel(spots), shape=(math.prod(shape),)), shape=shape)
+            total = reshape(scatter_add(to_dtype(b[0], dtype_of(a)), spots, shape=(math.prod(shape),)), shape=shape)
             move(a, self(keep_old(a, a), total))
             return
-        if np.unique(spots).size != spots.size:
-            raise TypeError(f"numpy.{self.__name__}.at with repeated indices has no derivative in pullback yet")
-        setitem(a, indices, self(getitem(a, indices), *b))
+        for turn in _turns(spots):
+            places = np.unravel_index(spots[turn], shape)
+            setitem(a, places, self(getitem(a, places), *(gather(x, turn) for x in b)))
 
-    def reduceat(self, *args: Any, **kwargs: Any) -> Any:
-        raise not_covered(f"{self.__name__}.reduceat")
+    def reduceat(self, array: Any, indices: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
+        """The reductions of the parts from each index to the next one (of one element, if that is not larger)."""
+        self._needs_two("reduceat")
+        x = lift(array)
+        axis = one_axis(axis, rank(x))
+        starts = np.asarray(raw(indices, "an index"), np.int64)
+        size = shape_of(x)[axis]
+        if starts.size and (starts.min() < 0 or starts.max() >= size):
+            wrong = starts[(starts < 0) | (starts >= size)][0]
+            raise IndexError(f"index {wrong} out-of-bounds in {self.__name__}.reduceat [0, {size})")
+        stops = np.append(starts[1:], size)
+        counts = np.maximum(stops - starts, 1)
+        lead = (slice(None),) * axis
+        if self.__name__ == "add":  # all parts at once
+            owner = np.repeat(np.arange(starts.size), counts)
+            places = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + starts[owner]
+            wide = FUNCTIONS["sum"](x, (), dtype)  # in the dtype of a sum
+            front = FUNCTIONS["moveaxis"](getitem(wide, (*lead, places)), axis, 0)
+            total = scatter_add(front, owner, shape=(starts.size, *shape_of(front)[1:]))
+            return deliver(FUNCTIONS["moveaxis"](total, 0, axis), out)
+        parts = [
+            self.reduce(getitem(x, (*lead, slice(start, start + count))), axis, dtype)
+            for start, count in zip(starts.tolist(), counts.tolist(), strict=True)
+        ]
+        return deliver(stack(*parts, axis=axis), out)
+
+
+def _flattened(x: Any, axes: tuple[int, ...]) -> Any:
+    """The axes made one, the last."""
+    shape = shape_of(x)
+    kept = tuple(i for i in range(len(shape)) if i not in axes)
+    size = math.prod(shape[i] for i in axes)
+    return reshape(transpose(x, axes=(*kept, *axes)), shape=(*(shape[i] for i in kept), size))
+
+
+def _turns(spots: Any) -> list[Any]:
+    """Places in `spots` in groups that name no element twice, those of each element in order."""
+    order = np.argsort(spots, kind="stable")
+    ordered = spots[order]
+    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])) if spots.size else np.empty(0, int)
+    count = np.diff(np.append(first, spots.size))
+    number = np.arange(spots.size) - np.repeat(first, count)
+    return [np.sort(order[number == n]) for n in range(int(count.max(initial=0)))]
 
 
 def _kind(number: Any) -> type:
@@ -296,6 +421,8 @@ _UNARY: dict[str, Op] = {
     "rad2deg": e.rad2deg,
     "degrees": e.rad2deg,
     "invert": c.bitwise_not,
+    "bitwise_count": floats.bitwise_count,
+    "spacing": floats.spacing,
 }
 _BINARY: dict[str, Op] = {
     "add": e.add,
@@ -319,6 +446,9 @@ _BINARY: dict[str, Op] = {
     "bitwise_xor": c.bitwise_xor,
     "left_shift": c.left_shift,
     "right_shift": c.right_shift,
+    "nextafter": e.nextafter,
+    "gcd": c.gcd,
+    "lcm": c.lcm,
 }
 _PREDICATES: dict[str, Op] = {
     "equal": c.equal,
@@ -384,3 +514,11 @@ def divmod(x1: Any, x2: Any, /, **kwargs: Any) -> tuple[Any, Any]:
 def modf(x: Any, /, **kwargs: Any) -> tuple[Any, Any]:
     whole = inexact(FUNCTIONS["trunc"](x, **kwargs))
     return e.sub(to_dtype(lift(x), dtype_of(whole)), whole), whole
+
+
+@implements("frexp")
+def frexp(x: Any, /, out: Any = None) -> tuple[Any, Any]:
+    if out is not None:
+        raise TypeError("frexp takes no out= for a Tensor")
+    a = inexact(x)
+    return e.frexp(a), e.frexp_exponent(a)
