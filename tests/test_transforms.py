@@ -661,3 +661,17 @@ def test_all_modes_agree(expression: Any, point: list[float]) -> None:
         h = 1e-5
         differences = [(vector(x + h * e) - vector(x - h * e)) / (2 * h) for e in np.eye(3)]
         np.testing.assert_allclose(np.transpose(differences), jacobian, rtol=1e-4, atol=1e-4)
+
+
+def test_a_cotangent_that_two_arguments_get_is_differentiated_for_both() -> None:
+    def pulled(x, y, g):
+        return pb.vjp(np.add, x, y)[1](g)
+
+    value, pull = pb.vjp(pulled, 1.0, 2.0, 0.5)
+    assert value == (0.5, 0.5)
+    assert pull((1.0, 10.0)) == (0.0, 0.0, 11.0)
+    assert pb.jvp(pulled, (1.0, 2.0, 0.5), (0.0, 0.0, 3.0))[1] == (3.0, 3.0)
+    x = np.arange(3.0)
+    first, second = pb.vmap(pulled)(x, x, x + 1)
+    first[0] = 7.0
+    np.testing.assert_array_equal(second, x + 1)

@@ -10,7 +10,9 @@ from typing import Any
 
 from pullback.ops.control import stop_gradient as stop_gradient_op
 from pullback.tape.node import Handle
+from pullback.tape.state import modes, numpy_promotion
 from pullback.transforms.calls import Call, JvpCall, Pulling, VjpCall, bind
+from pullback.transforms.program import call
 from pullback.transforms.tree import Tree, flatten, leaves_like, map_leaves
 
 __all__ = ["custom_jvp", "custom_vjp", "stop_gradient"]
@@ -143,13 +145,14 @@ class custom_vjp(_Custom):
 
     def _call(self, arguments: _Arguments, out_trees: list[Tree]) -> Call:
         def function(leaves: list[Any]) -> list[Any]:
-            outs, tree = flatten(self.function(*arguments.full(leaves)))
+            outs, tree = flatten(call(self.function, arguments.full(leaves), {}))
             out_trees.append(tree)
             return outs
 
         def rule(leaves: list[Any], wanted: Sequence[bool], level: int, create_graph: bool) -> Pulling:
             assert self.forward is not None
-            pair = self.forward(*arguments.full(leaves))
+            numpy = modes.numpy
+            pair = call(self.forward, arguments.full(leaves), {})
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise TypeError(
                     f"the forward rule of {self.name} must return a pair (result, residuals), not {type(pair).__name__}"
@@ -164,7 +167,9 @@ class custom_vjp(_Custom):
                 kept = [None if isinstance(x, Handle) else x for x in constants]
                 for i, x in zip(places, saved, strict=True):
                     kept[i] = x
-                found = self.backward(*arguments.static, tree.unflatten(kept), out_tree.unflatten(cotangents))
+                given = (*arguments.static, tree.unflatten(kept), out_tree.unflatten(cotangents))
+                with numpy_promotion(numpy):
+                    found = call(self.backward, given, {})
                 return self._cotangents(found, arguments)
 
             saved = [residuals[i] for i in places]
@@ -241,13 +246,14 @@ class custom_jvp(_Custom):
 
     def _call(self, arguments: _Arguments, out_trees: list[Tree]) -> Call:
         def function(leaves: list[Any]) -> list[Any]:
-            outs, tree = flatten(self.function(*arguments.full(leaves)))
+            outs, tree = flatten(call(self.function, arguments.full(leaves), {}))
             out_trees.append(tree)
             return outs
 
         def rule(primals: list[Any], tangents: list[Any]) -> tuple[list[Any], list[Any]]:
             assert self.rule is not None
-            pair = self.rule(*arguments.static, tuple(arguments.rebuild(primals)), tuple(arguments.rebuild(tangents)))
+            given = (*arguments.static, tuple(arguments.rebuild(primals)), tuple(arguments.rebuild(tangents)))
+            pair = call(self.rule, given, {})
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise TypeError(
                     f"the rule of {self.name} must return a pair (result, tangent), not {type(pair).__name__}"

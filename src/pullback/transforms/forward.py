@@ -11,7 +11,7 @@ from pullback.ops.elementwise import add
 from pullback.ops.table import Op
 from pullback.tape.node import Handle, content, new_handle
 from pullback.tape.state import nested
-from pullback.transforms.lifting import as_operand, promotion_for, unlike
+from pullback.transforms.lifting import as_operand, run_program, unlike
 from pullback.transforms.tree import flatten
 
 __all__ = ["Dual", "jvp"]
@@ -88,8 +88,13 @@ def _add(a: Any, b: Any) -> Any:
 
 
 def _or_zeros(tangent: Any, primal: Any) -> Any:
-    if tangent is not None or isinstance(primal, int | float | complex) or primal.dtype.kind not in "fc":
-        return primal if tangent is None else tangent
+    if tangent is not None:
+        return tangent
+    kind = type(primal)  # not isinstance: np.float64 is a float
+    if kind is float or kind is complex:
+        return kind(0)
+    if kind is int or kind is bool or primal.dtype.kind not in "fc":  # an index, say
+        return primal
     zeros = np.zeros(primal.shape, primal.dtype)
     return new_handle(zeros) if isinstance(primal, Handle) else zeros
 
@@ -121,8 +126,7 @@ def jvp(
         for x, t in zip(xs, directions, strict=True):
             t = as_operand(t, "jvp", like=x)
             duals.append(new_handle(Dual(content(x), content(t), 2 * level)))
-        with promotion_for(leaves):
-            result = f(*tree.unflatten(duals))
+        result = run_program(f, tree.unflatten(duals), {}, leaves)
         aux = None
         if has_aux:
             result, aux = result

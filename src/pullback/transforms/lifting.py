@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ import numpy as np
 from pullback.tape.node import Handle, new_handle, payload
 from pullback.tape.state import modes
 from pullback.tensor.conversion import PlainNumbersError
+from pullback.transforms.program import call
 
-__all__ = ["as_operand", "promotion_for", "to_handle", "unlike"]
+__all__ = ["as_operand", "run_program", "to_handle", "unlike"]
 
 
 def to_handle(x: Any) -> Any:
@@ -52,17 +52,17 @@ def as_operand(x: Any, name: str, like: Any = None) -> Any:
     return handle
 
 
-@contextmanager
-def promotion_for(arguments: Sequence[Any]) -> Iterator[None]:
-    """The promotion a function of these arguments runs with: NumPy's if none is a Tensor, else what holds already.
+def run_program(f: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], operands: Sequence[Any]) -> Any:
+    """The result of a function that a transform of `operands` runs: as a program, in which NumPy's functions reach
+    pullback, with NumPy's promotion if no operand is a Tensor, else with what holds already.
 
     NumPy covers the error of `out[i] = x`, for an array `out`, with "setting an array element with a sequence": the
     first one is raised again, from the same line.
     """
     previous = modes.numpy
-    modes.numpy = previous or not any(isinstance(x, Handle) for x in arguments)
+    modes.numpy = previous or not any(isinstance(x, Handle) for x in operands)
     try:
-        yield
+        return call(f, args, kwargs)
     except ValueError as error:
         reason = error.__cause__
         if isinstance(reason, PlainNumbersError):

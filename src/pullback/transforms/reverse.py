@@ -11,10 +11,10 @@ import numpy as np
 
 from pullback.ops.control import identity
 from pullback.tape.engine import explore, reach, walk
-from pullback.tape.node import Handle, LeafMark, Node, edge_of, new_handle, next_number, strip, wrap
+from pullback.tape.node import Handle, LeafMark, Node, edge_of, make, new_handle, next_number, set_node, strip, wrap
 from pullback.tape.state import enable_grad, modes
 from pullback.transforms.forward import jvp
-from pullback.transforms.lifting import as_operand, promotion_for, to_handle, unlike
+from pullback.transforms.lifting import as_operand, run_program, to_handle, unlike
 from pullback.transforms.tree import Tree, flatten, map_leaves
 from pullback.transforms.vmap import vmap
 
@@ -25,9 +25,14 @@ _RAW = (np.ndarray, np.generic)
 argument = identity.titled("ArgumentBackward0")  # a copy of a tracked argument: the place of that argument in a run
 
 
-def _as_leaf(x: Any, name: str) -> Any:
-    """A new place on the tape for an argument: derivatives are with respect to it and nothing it was computed from."""
+def _as_leaf(x: Any, name: str, retain: bool) -> Any:
+    """A new place on the tape for an argument: derivatives are with respect to it and nothing it was computed from.
+
+    With `retain` it has memory of its own, since the caller may write to the argument before it is pulled back to.
+    """
     handle = as_operand(x, name)
+    if retain and type(handle._value) is np.ndarray:
+        handle = new_handle(handle._value.copy(), handle._node)
     place = handle._node
     if place is not None and place.level == modes.depth:
         return argument(handle)
@@ -35,12 +40,30 @@ def _as_leaf(x: Any, name: str) -> Any:
     return new_handle(handle._value if place is None else handle, LeafMark(modes.depth, next_number()))
 
 
+def _copy(leaf: Any) -> Any:
+    """What the function gets of a leaf: a value that it may write to. Until it does, the memory is the caller's."""
+    value, place = leaf._value, leaf._node
+    if type(place) is not LeafMark or isinstance(value, np.generic):  # a scalar is not written to
+        return leaf
+    if type(value) is np.ndarray:
+        value = value.view()
+        value.flags.writeable = False
+    return new_handle(value, set_node(make(Node), argument, (leaf,), (None, None), None, level=place.level))
+
+
 class _Recorded:
     """A function's run on tracked arguments: what came out, and the way back."""
 
     def __init__(
-        self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Sequence[int], name: str
+        self,
+        f: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        argnums: Sequence[int],
+        name: str,
+        retain: bool = False,
     ) -> None:
+        self.retain = retain  # the caller is given the way back and the result, and may write to its own arrays
         self.since = next_number()
         self.depth = modes.depth
         self.arguments: list[Any] = []  # as the caller gave them
@@ -52,15 +75,14 @@ class _Recorded:
                 found, tree = flatten(args[i])
             except IndexError:
                 raise TypeError(f"{name}: argnums names argument {i}, but {len(args)} were given") from None
-            handles = [_as_leaf(x, name) for x in found]
+            handles = [_as_leaf(x, name, retain) for x in found]
             self.arguments += found
             self.leaves += handles
             self.trees.append(tree)
-            inner[i] = tree.unflatten(handles)
+            inner[i] = tree.unflatten([_copy(x) for x in handles])
         self.goals = [edge_of(x) for x in self.leaves]
         self.back = unlike(self.arguments)
-        with promotion_for(self.arguments):
-            self.result = f(*inner, **kwargs)
+        self.result = run_program(f, inner, kwargs, self.arguments)
 
     def is_outside(self, edge: Any) -> bool:
         """Whether a node was recorded, or a leaf made, before this run."""
@@ -69,11 +91,14 @@ class _Recorded:
         place = edge._node
         return place is not None and not (type(place) is LeafMark and place.since >= self.since)
 
-    def pull(self, outs: Sequence[Any], cotangents: Sequence[Any], retain: bool = False) -> list[Any]:
-        """Cotangents of the leaves, as handles, from those of `outs`; differentiable if anything outside needs it."""
+    def pull(self, outs: Sequence[Any], cotangents: Sequence[Any], retain: bool = False, raw: bool = True) -> list[Any]:
+        """Cotangents of the leaves, as handles, from those of `outs`; differentiable if anything outside needs it.
+
+        Numbers alone are walked with as arrays, unless `raw` is False: the record may hold more than the results show.
+        """
         roots = []
         gradients: list[Any] = []
-        create, raw = False, True
+        create = False
         for out, g in zip(outs, cotangents, strict=True):
             if isinstance(out, Handle) and out._node is not None and out._node.level == self.depth:
                 roots.append(edge_of(out))
@@ -93,13 +118,24 @@ class _Recorded:
 
     def rebuild(self, gradients: list[Any]) -> list[Any]:
         """Gradients in the containers of the arguments, NumPy's if these were."""
+        seen: set[int] = set()
+        for i, g in enumerate(gradients):
+            value = g._value
+            if id(value) in seen:  # one cotangent arrived at two arguments: each has a gradient of its own
+                plain = g._node is None and isinstance(value, _RAW)
+                gradients[i] = new_handle(value.copy()) if plain else wrap(identity(g))
+            seen.add(id(value))
         ready = iter([self.back(g) for g in gradients])
         return [tree.unflatten([next(ready) for _ in range(tree.size)]) for tree in self.trees]
 
     def release(self, result: Any) -> Any:
         """A result as the caller may see it: without its place on this tape, unless something outside tracks it too."""
         leaves, tree = flatten(result)
-        return tree.unflatten([self.back(self._outside(x)) if isinstance(x, Handle) else x for x in leaves])
+        return tree.unflatten([self._own(self.back(self._outside(x))) if isinstance(x, Handle) else x for x in leaves])
+
+    def _own(self, x: Any) -> Any:
+        """An array that the caller may write to."""
+        return x.copy() if type(x) is np.ndarray and (self.retain or not x.flags.writeable) else x
 
     def _outside(self, x: Any) -> Any:
         if x._node is None or explore([edge_of(x)], self.goals, self.is_outside)[1]:
@@ -198,7 +234,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[An
     (np.float64(4.0), np.float64(3.0))
     """
     with enable_grad():
-        record = _Recorded(f, primals, {}, range(len(primals)), "vjp")
+        record = _Recorded(f, primals, {}, range(len(primals)), "vjp", retain=True)
     result, aux = _with_aux(record.result, has_aux, "vjp")
     outs, out_tree = flatten(result)
 
@@ -292,8 +328,7 @@ def jacfwd(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False) -
             rest = iter(xs)
             for i, (found, tree) in zip(numbers, flat, strict=True):
                 inner[i] = tree.unflatten([next(rest) for _ in found])
-            with promotion_for(leaves):
-                result, extra = _with_aux(f(*inner, **kwargs), has_aux, "jacfwd")
+            result, extra = _with_aux(run_program(f, inner, kwargs, leaves), has_aux, "jacfwd")
             outs, out_tree = flatten(result)
             return outs, extra
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from pullback.tape.node import Handle, LeafMark, leaf_mark, new_handle
 from pullback.tape.state import modes, nested
-from pullback.transforms.lifting import promotion_for, to_handle
+from pullback.transforms.lifting import run_program, to_handle
 from pullback.transforms.tree import Tree, flatten
 from pullback.values.graph import Graph, Symbol
 from pullback.values.shape import Spec
@@ -78,8 +78,7 @@ def trace(f: Callable[..., Any], *args: Any) -> Trace:
             is_leaf = type(source._node) is LeafMark
             handles.append(new_handle(symbol, leaf_mark(modes.depth) if is_leaf else None))
         given = [handle._value for handle in handles]
-        with promotion_for(leaves):
-            result = f(*in_tree.unflatten(handles))
+        result = run_program(f, in_tree.unflatten(handles), {}, leaves)
         outs, out_tree = flatten(result)
         graph.outputs = [_symbol_or_constant(out, graph) for out in outs]
         written = {}

@@ -12,7 +12,7 @@ from pullback.ops.shape import broadcast_to, transpose
 from pullback.ops.table import Op
 from pullback.tape.node import Handle, content, new_handle, wrap
 from pullback.tape.state import nested
-from pullback.transforms.lifting import promotion_for, to_handle, unlike
+from pullback.transforms.lifting import run_program, to_handle, unlike
 from pullback.transforms.tree import Tree, flatten
 from pullback.values.shape import normalize_axis
 
@@ -104,8 +104,7 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0, **unsupport
                 x if axis is None else new_handle(Batch(content(_front(to_handle(x), axis)), level))
                 for x, axis in zip(leaves, axes, strict=True)
             ]
-            with promotion_for(leaves):
-                outs, out_tree = flatten(f(*tree.unflatten(inner), **kwargs))
+            outs, out_tree = flatten(run_program(f, tree.unflatten(inner), kwargs, leaves))
             places = _spread_axes(out_axes, out_tree)
             results = [_unbatch(out, level, size, place) for out, place in zip(outs, places, strict=True)]
         back = unlike(leaves)
