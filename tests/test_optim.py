@@ -53,6 +53,10 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("RAdam", {}),
     ("RAdam", {"weight_decay": 0.1, "maximize": True}),
     ("RAdam", {"betas": (0.9, 0.5), "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("Rprop", {}),
+    ("Rprop", {"etas": (0.3, 2.0), "step_sizes": (0.02, 0.1), "maximize": True}),
+    ("ASGD", {}),
+    ("ASGD", {"lambd": 0.1, "alpha": 0.5, "t0": 2, "weight_decay": 0.1, "maximize": True}),
 ]
 ONE_OF_EACH = list({name: (name, options) for name, options in reversed(CASES)}.values())
 TOLERANCE = {"float32": 2e-6, "float64": 1e-12, "complex128": 1e-12}
@@ -186,8 +190,9 @@ def test_a_state_of_pytorch_goes_on_here_and_back(name: str, options: dict[str, 
     feed(again, theirs, 4, resumed, other, seed=2)
     feed(ours, back, 4, mine, returned, seed=2)
     for p, q, o, b in zip(again, theirs, ours, back, strict=True):
-        close(p, q, 1e-7 if name == "NAdam" else 1e-12)  # PyTorch casts NAdam's float32 product when it loads it
-        close(o, b, 1e-7 if name == "NAdam" else 1e-12)
+        tolerance = 1e-7 if name in ("NAdam", "ASGD") else 1e-12  # PyTorch casts their float32 numbers on loading
+        close(p, q, tolerance)
+        close(o, b, tolerance)
 
 
 def test_a_saved_state_goes_through_files() -> None:
@@ -672,3 +677,44 @@ def test_lbfgs_says_what_it_cannot_do() -> None:
     w.grad = new_handle(Graph().input(spec_of(np.ones(1, np.float32))))
     with pytest.raises(TypeError, match="can't run inside vmap, jvp or a trace"):
         pb.optim.LBFGS([w]).step(lambda: 1.0)
+
+
+# Hooks
+
+
+def test_step_hooks() -> None:
+    seen: list[Any] = []
+    w = pb.ones(2, requires_grad=True)
+    w.grad = pb.ones(2)
+    optimizer = pb.optim.SGD([w], lr=1.0)
+    before = optimizer.register_step_pre_hook(lambda o, args, kwargs: seen.append((o, args, kwargs, w.tolist())))
+    after = optimizer.register_step_post_hook(lambda o, args, kwargs: seen.append(w.tolist()))
+    changed = optimizer.register_step_pre_hook(lambda o, args, kwargs: ((lambda: pb.tensor(7.0),), {}))
+    assert optimizer.step().item() == 7.0
+    assert seen == [(optimizer, (), {}, [1.0, 1.0]), [0.0, 0.0]]
+    for handle in (before, after, changed):
+        handle.remove()
+    assert optimizer.step() is None
+    assert len(seen) == 2
+    assert pickle.loads(pickle.dumps(optimizer)).step() is None
+    optimizer.register_step_pre_hook(lambda o, args, kwargs: 1)
+    with pytest.raises(RuntimeError, match="must return None or a tuple"):
+        optimizer.step()
+
+
+def test_the_rates_of_rprop_are_checked() -> None:
+    for options in ({"etas": (1.5, 2.0)}, {"etas": (0.5, 0.9)}, {"lr": -1.0}):
+        for lib in (pb, torch):
+            with pytest.raises(ValueError, match="Invalid"):
+                lib.optim.Rprop([lib.ones(1, requires_grad=True)], **options)
+
+
+def test_asgd_averages_what_it_passes() -> None:
+    w = pb.tensor([4.0], dtype=pb.float64, requires_grad=True)
+    optimizer = pb.optim.ASGD([w], lr=0.1, t0=1, lambd=0.0)
+    passed = []
+    for _ in range(8):
+        w.grad = w.detach().clone()
+        optimizer.step()
+        passed.append(w.item())
+    np.testing.assert_allclose(optimizer.state[w]["ax"].item(), np.mean(passed[2:]), rtol=1e-6)

@@ -30,6 +30,7 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softmax2d",
     "Softmin",
     "Softplus",
     "Softshrink",
@@ -341,6 +342,15 @@ class Softmax(_Along):
 
     def forward(self, input: Any) -> Any:
         return F.softmax(input, self.dim)
+
+
+class Softmax2d(Module):
+    """exp(x) over its sum along the channels of (n, channels, height, width) or (channels, height, width)."""
+
+    def forward(self, input: Any) -> Any:
+        if len(input.shape) not in (3, 4):
+            raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {len(input.shape)}D instead")
+        return F.softmax(input, -3)
 
 
 class LogSoftmax(_Along):

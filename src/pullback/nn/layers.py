@@ -1,4 +1,4 @@
-"""Layers: affine maps, embedding, normalisation, dropout, reshaping."""
+"""Layers: affine maps, embedding, reshaping, distances."""
 
 from __future__ import annotations
 
@@ -9,27 +9,20 @@ import numpy as np
 
 from pullback.nn import functional as F
 from pullback.nn import init
-from pullback.nn.functional.layer import check_probability, padding_row
+from pullback.nn.functional.layer import padding_row
 from pullback.nn.module import Module
 from pullback.nn.parameter import Parameter
-from pullback.tape.node import new_handle
 from pullback.tensor.creation import dtype_of
 from pullback.tensor.device import check_device
 
 __all__ = [
-    "AlphaDropout",
-    "BatchNorm1d",
     "Bilinear",
     "CosineSimilarity",
-    "Dropout",
     "Embedding",
     "Flatten",
-    "GroupNorm",
     "Identity",
-    "LayerNorm",
     "Linear",
     "PairwiseDistance",
-    "RMSNorm",
     "Unflatten",
 ]
 
@@ -76,13 +69,14 @@ class Linear(Module):
 
     def forward(self, input: Any) -> Any:
         parameters = self._parameters
-        return F.linear(input, parameters["weight"], parameters["bias"])
+        try:
+            weight, bias = parameters["weight"], parameters["bias"]
+        except KeyError:  # computed from others
+            weight, bias = self.weight, self.bias
+        return F.linear(input, weight, bias)
 
     def extra_repr(self) -> str:
-        return (
-            f"in_features={self.in_features}, out_features={self.out_features}, "
-            f"bias={self._parameters['bias'] is not None}"
-        )
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
 class Bilinear(Module):
@@ -181,7 +175,7 @@ class Embedding(Module):
     def forward(self, input: Any) -> Any:
         return F.embedding(
             input,
-            self._parameters["weight"],
+            self.weight,
             self.padding_idx,
             self.max_norm,
             self.norm_type,
@@ -236,223 +230,6 @@ class Unflatten(Module):
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
-
-
-# Dropout
-
-
-class _Dropout(Module):
-    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
-        super().__init__()
-        check_probability(p)
-        self.p = p
-        self.inplace = inplace
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}, inplace={self.inplace}"
-
-
-class Dropout(_Dropout):
-    """In training, sets each element to 0 with probability `p` and divides the others by 1 - p."""
-
-    def forward(self, input: Any) -> Any:
-        return F.dropout(input, self.p, self.training, self.inplace)
-
-
-class AlphaDropout(_Dropout):
-    """Dropout for networks of SELUs: keeps mean and variance."""
-
-    def forward(self, input: Any) -> Any:
-        return F.alpha_dropout(input, self.p, self.training)
-
-
-# Normalisation
-
-
-def _normalized(shape: Any) -> tuple[int, ...]:
-    return (shape,) if isinstance(shape, int) else tuple(shape)
-
-
-class _Norm(Module):
-    """What is normalised is multiplied by a weight that begins at 1 and shifted by a bias that begins at 0."""
-
-    def _register(self, *shape: int, dtype: Any, device: Any, **present: bool) -> None:
-        for name, wanted in present.items():
-            self.register_parameter(name, empty_parameter(*shape, dtype=dtype, device=device) if wanted else None)
-
-    def reset_parameters(self) -> None:
-        """Set the weight to 1 and the bias to 0, where there is one."""
-        for name, start in (("weight", init.ones_), ("bias", init.zeros_)):
-            parameter = self._parameters.get(name)
-            if parameter is not None:
-                start(parameter)
-
-
-class LayerNorm(_Norm):
-    """(x - mean)/√(variance + eps)·weight + bias over the trailing axes, whose shape is `normalized_shape`."""
-
-    def __init__(
-        self,
-        normalized_shape: Any,
-        eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__()
-        self.normalized_shape = shape = _normalized(normalized_shape)
-        self.eps = eps
-        self.elementwise_affine = affine = elementwise_affine
-        self._register(*shape, dtype=dtype, device=device, weight=affine, bias=affine and bias)
-        self.reset_parameters()
-
-    def forward(self, input: Any) -> Any:
-        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
-            f"bias={self.bias is not None}"
-        )
-
-
-class RMSNorm(_Norm):
-    """x/√(mean of x² + eps)·weight over the trailing axes, whose shape is `normalized_shape`."""
-
-    def __init__(
-        self,
-        normalized_shape: Any,
-        eps: float | None = None,
-        elementwise_affine: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__()
-        self.normalized_shape = shape = _normalized(normalized_shape)
-        self.eps = eps
-        self.elementwise_affine = elementwise_affine
-        self._register(*shape, dtype=dtype, device=device, weight=elementwise_affine)
-        self.reset_parameters()
-
-    def forward(self, input: Any) -> Any:
-        return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
-
-    def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
-
-
-class GroupNorm(_Norm):
-    """Layer normalisation over groups of channels (axis 1) and all later axes."""
-
-    def __init__(
-        self,
-        num_groups: int,
-        num_channels: int,
-        eps: float = 1e-5,
-        affine: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        bias: bool = True,
-    ) -> None:
-        super().__init__()
-        if num_channels % num_groups:
-            raise ValueError(f"num_channels ({num_channels}) must be divisible by num_groups ({num_groups})")
-        self.num_groups = num_groups
-        self.num_channels = num_channels
-        self.eps = eps
-        self.affine = affine
-        self._register(num_channels, dtype=dtype, device=device, weight=affine, bias=affine and bias)
-        self.reset_parameters()
-
-    def forward(self, input: Any) -> Any:
-        return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
-            f"bias={self.bias is not None}"
-        )
-
-
-class BatchNorm1d(_Norm):
-    """Normalises each channel of (n, channels) or (n, channels, length) over the batch, then scales and shifts it.
-
-    In training with the batch's mean and variance, which running ones follow (`momentum=None`: their plain average);
-    in `eval` mode with the running ones, if `track_running_stats`.
-    """
-
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        bias: bool = True,
-    ) -> None:
-        super().__init__()
-        self.num_features = num_features
-        self.eps = eps
-        self.momentum = momentum
-        self.affine = affine
-        self.track_running_stats = track_running_stats
-        self._register(num_features, dtype=dtype, device=device, weight=affine, bias=affine and bias)
-        kind = dtype_of(dtype)
-        buffers = {
-            "running_mean": np.zeros(num_features, kind),
-            "running_var": np.ones(num_features, kind),
-            "num_batches_tracked": np.array(0, np.int64),
-        }
-        for name, array in buffers.items():
-            self.register_buffer(name, new_handle(array) if track_running_stats else None)
-        self.reset_parameters()
-
-    def reset_running_stats(self) -> None:
-        """Forget all batches."""
-        if self.track_running_stats:
-            init.zeros_(self.running_mean)
-            init.ones_(self.running_var)
-            init.zeros_(self.num_batches_tracked)
-
-    def reset_parameters(self) -> None:
-        """Forget all batches, set the weight to 1 and the bias to 0."""
-        self.reset_running_stats()
-        super().reset_parameters()
-
-    def forward(self, input: Any) -> Any:
-        if len(input.shape) not in (2, 3):
-            raise ValueError(f"expected 2D or 3D input (got {len(input.shape)}D input)")
-        if input.shape[1] != self.num_features:
-            raise RuntimeError(f"running_mean should contain {input.shape[1]} elements not {self.num_features}")
-        momentum = self.momentum
-        track = self.training and self.track_running_stats
-        if track:
-            init.constant_(self.num_batches_tracked, self.num_batches_tracked._value + 1)
-            if momentum is None:
-                momentum = 1 / float(self.num_batches_tracked._value)
-        by_batch = self.training or self.running_mean is None
-        known = not self.training or self.track_running_stats
-        return F.batch_norm(
-            input,
-            self.running_mean if known else None,
-            self.running_var if known else None,
-            self.weight,
-            self.bias,
-            by_batch,
-            0.0 if momentum is None else momentum,
-            self.eps,
-        )
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
-        )
 
 
 # Distances

@@ -5,9 +5,11 @@ from pullback.optim.adam import Adam, Adamax, AdamW, NAdam, RAdam
 from pullback.optim.adaptive import Adadelta, Adagrad, RMSprop
 from pullback.optim.lbfgs import LBFGS
 from pullback.optim.optimizer import Optimizer
+from pullback.optim.rprop import ASGD, Rprop
 from pullback.optim.sgd import SGD
 
 __all__ = [
+    "ASGD",
     "LBFGS",
     "SGD",
     "Adadelta",
@@ -19,5 +21,6 @@ __all__ = [
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "Rprop",
     "lr_scheduler",
 ]

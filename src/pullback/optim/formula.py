@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pullback.ops import elementwise as e
+from pullback.ops.compare import greater, less, sign
 from pullback.ops.table import Op
 from pullback.tape.node import Handle
 from pullback.tape.state import modes
@@ -48,6 +49,11 @@ PURE: Any = SimpleNamespace(
     multiply=_two(e.mul),
     divide=_two(e.div),
     maximum=_two(e.maximum),
+    minimum=_two(e.minimum),
+    greater=_two(greater),
+    less=_two(less),
+    where=e.where,
+    sign=_one(sign),
     negative=_one(e.neg),
     absolute=_one(e.abs_),
     sqrt=_one(e.sqrt),

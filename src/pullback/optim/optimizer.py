@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pullback.optim.formula import ARRAYS, PURE
+from pullback.tape.hooks import HookHandle
 from pullback.tape.node import Handle, LeafMark, new_handle
 from pullback.tape.state import enable_grad, set_grad_enabled
 from pullback.tensor.core import Tensor
@@ -84,6 +85,7 @@ class Optimizer:
     scratch = 2
     """How many scratch arrays of a parameter's shape `update` is given."""
     _stepped = False
+    _hooks: tuple[dict[int, Any], dict[int, Any]] | None = None
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         if isinstance(params, Handle):
@@ -255,6 +257,38 @@ class Optimizer:
                     update(ARRAYS, value, g, (), group, found[1])
                 bump(p)
         return loss
+
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Call `hook(optimizer, args, kwargs)` before each step; a pair that it returns takes the arguments' place."""
+        return HookHandle(self._hooked()[0], hook)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Call `hook(optimizer, args, kwargs)` after each step."""
+        return HookHandle(self._hooked()[1], hook)
+
+    def _hooked(self) -> tuple[dict[int, Any], dict[int, Any]]:
+        """The hooks before and after a step. An optimizer that has had any has a `step` of its own that calls them."""
+        if self._hooks is None:
+            before: dict[int, Any] = {}
+            after: dict[int, Any] = {}
+            self._hooks = before, after
+
+            def step(*args: Any, **kwargs: Any) -> Any:
+                for hook in list(before.values()):
+                    changed = hook(self, args, kwargs)
+                    if changed is not None:
+                        if not isinstance(changed, tuple) or len(changed) != 2:
+                            raise RuntimeError(
+                                f"a step pre-hook must return None or a tuple of (new_args, new_kwargs), not {changed}"
+                            )
+                        args, kwargs = changed
+                result = type(self).step(self, *args, **kwargs)
+                for hook in list(after.values()):
+                    hook(self, args, kwargs)
+                return result
+
+            self.__dict__["step"] = step
+        return self._hooks
 
     def _values(self, p: Any, state: dict[str, Any], group: dict[str, Any], names: Sequence[str]) -> list[Any]:
         """The values of a parameter's state, begun where it is missing; None where `update` is to give the first."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,9 @@ from pullback.values.dtype import type_name
 
 __all__ = [
     "celu",
+    "celu_",
     "elu",
+    "elu_",
     "gelu",
     "glu",
     "gumbel_softmax",
@@ -31,7 +35,9 @@ __all__ = [
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "hardtanh_",
     "leaky_relu",
+    "leaky_relu_",
     "log_softmax",
     "logsigmoid",
     "mish",
@@ -39,8 +45,11 @@ __all__ = [
     "prelu",
     "relu",
     "relu6",
+    "relu_",
     "rrelu",
+    "rrelu_",
     "selu",
+    "selu_",
     "sigmoid",
     "silu",
     "softmax",
@@ -51,6 +60,7 @@ __all__ = [
     "tanh",
     "tanhshrink",
     "threshold",
+    "threshold_",
 ]
 
 _SELU_ALPHA = 1.6732632423543772848170429916717
@@ -104,7 +114,7 @@ def rrelu(input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool
         return leaky_relu(input, (lower + upper) / 2, inplace)
     x = as_handle(input)
     drawn = source().uniform(lower, upper, tuple(x.shape)).astype(x._value.dtype)
-    slope = new_handle(np.where(materialize(x) > 0, x._value.dtype.type(1), drawn))
+    slope = e.where(x > 0, 1.0, new_handle(drawn))
     return update(x, e.mul, slope) if inplace else x * slope
 
 
@@ -209,6 +219,27 @@ def glu(input: Any, dim: int = -1) -> Any:
         raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size {size}")
     half = size // 2
     return x.narrow(dim, 0, half) * sigmoid(x.narrow(dim, half, half))
+
+
+def _in_place(function: Callable[..., Any]) -> Callable[..., Any]:
+    """An activation that writes its result into the memory of its operand."""
+
+    @functools.wraps(function)
+    def run(input: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(input, *args, inplace=True, **kwargs)
+
+    run.__name__ = run.__qualname__ = function.__name__ + "_"
+    return run
+
+
+celu_ = _in_place(celu)
+elu_ = _in_place(elu)
+hardtanh_ = _in_place(hardtanh)
+leaky_relu_ = _in_place(leaky_relu)
+relu_ = _in_place(relu)
+rrelu_ = _in_place(rrelu)
+selu_ = _in_place(selu)
+threshold_ = _in_place(threshold)
 
 
 # Along a dimension

@@ -1,66 +1,31 @@
-"""What layers compute, as functions of tensors: affine maps, normalisation, embedding, dropout, distances."""
+"""What layers compute, as functions of tensors: affine maps, normalisation, embedding."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from pullback.ops import nn
 from pullback.ops.control import stop_gradient
-from pullback.ops.elementwise import mul
-from pullback.ops.shape import pad as pad_op
+from pullback.tape.memory import keep_both
 from pullback.tape.node import Handle, LeafMark, Node, make, new_handle, set_node
 from pullback.tape.state import modes, no_grad
 from pullback.tensor.dispatch import as_handle, is_raw
-from pullback.tensor.inplace import update
-from pullback.tensor.random import source
 from pullback.values.dtype import type_name
 
 __all__ = [
-    "alpha_dropout",
     "batch_norm",
     "bilinear",
-    "cosine_similarity",
-    "dropout",
     "embedding",
     "group_norm",
+    "instance_norm",
     "layer_norm",
     "linear",
     "one_hot",
-    "pad",
-    "pairwise_distance",
     "rms_norm",
 ]
-
-
-def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
-    """`input` with `value`s (0 unless given) around it: `pad` is (before, after) of the last dimension, then of the one
-    before it, and so on; a negative number cuts off. `mode` is "constant".
-
-    Raises `RuntimeError` for an odd number of widths or too many, `NotImplementedError` for another mode.
-
-    >>> import pullback as pb
-    >>> pb.nn.functional.pad(pb.ones(1, 2), (1, 1))
-    tensor([[0., 1., 1., 0.]])
-    """
-    x = as_handle(input)
-    widths = [int(width) for width in pad]
-    if mode != "constant":
-        raise NotImplementedError(f"pad: mode {mode!r} is not there, only 'constant'")
-    if len(widths) % 2:
-        raise RuntimeError("Padding length must be divisible by 2")
-    pairs = list(zip(widths[::2], widths[1::2], strict=True))
-    ndim = len(x._value.shape)
-    if len(pairs) > ndim:
-        raise RuntimeError(
-            "Padding length should be less than or equal to two times the input dimension but got padding length "
-            f"{len(widths)} and input of dimension {ndim}"
-        )
-    around = ((0, 0),) * (ndim - len(pairs)) + tuple(reversed(pairs))
-    return pad_op(x, widths=around, value=0.0 if value is None else value)
 
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
@@ -90,15 +55,8 @@ def _recorded(y: Any, input: Any, weight: Any, bias: Any) -> Any:
         weight if type(pw) is LeafMark else pw,
         bias if type(pb) is LeafMark else pb,
     )
-    saved = (None, None if pw is None else input, None if px is None else weight, None)
-    base_x, base_w = input._base, weight._base
-    versions = (
-        0,
-        input._version if base_x is None else base_x._version,
-        weight._version if base_w is None else base_w._version,
-        0,
-    )
-    return new_handle(y, set_node(make(Node), nn.affine, edges, saved, versions))
+    saved, versions = keep_both((None, None if pw is None else input, None if px is None else weight))
+    return new_handle(y, set_node(make(Node), nn.affine, edges, (*saved, None), (*versions, 0)))
 
 
 def _linear(x: Any, w: Any, bias: Any) -> Any:
@@ -138,11 +96,12 @@ def embedding(
 ) -> Any:
     """Rows of the table `weight` for an integer tensor of row numbers; row `padding_idx` gets no gradient.
 
-    `max_norm` first shrinks, in place, the rows that are read and longer than that. Raises `IndexError` for a number
-    that is no row, `RuntimeError` for one that is not an integer. `sparse` and `scale_grad_by_freq` are not supported.
+    `max_norm` first shrinks, in place, the rows that are read and longer than that. `scale_grad_by_freq` divides the
+    gradient that a reading gives to its row by how often the row is read. Raises `IndexError` for a number that is no
+    row, `RuntimeError` for one that is not an integer. `sparse` is not supported.
     """
-    if sparse or scale_grad_by_freq:
-        raise NotImplementedError("embedding: sparse gradients and scale_grad_by_freq are not supported")
+    if sparse:
+        raise NotImplementedError("embedding: sparse gradients are not supported")
     index, table = as_handle(input), as_handle(weight)
     if index._value.dtype.kind not in "iu":
         raise RuntimeError(
@@ -157,7 +116,14 @@ def embedding(
             raise IndexError("index out of range in self")
         if max_norm is not None:
             _renormalize(table, np.unique(numbers), max_norm, norm_type)
-    return nn.embedding(table, index, padding=padding)
+    y = nn.embedding(table, index, padding=padding)
+    if not scale_grad_by_freq:
+        return y
+    if not is_raw(index):
+        raise TypeError("embedding: scale_grad_by_freq needs known indices; they can't be batched or traced")
+    counts = np.bincount(index._value.ravel(), minlength=1)[index._value]
+    shared = y * new_handle((1 / np.maximum(counts, 1))[..., None].astype(table._value.dtype))
+    return stop_gradient(y) + (shared - stop_gradient(shared))
 
 
 def padding_row(padding_idx: int | None, rows: int) -> int | None:
@@ -293,6 +259,7 @@ def _track(x: Any, mean: Any, var: Any, axes: tuple[int, ...], count: int, momen
             (mean, array.mean(axes)),
             (var, array.var(axes) * (count / (count - 1))),
         ):
+            new = new.mean(0) if new.ndim > 1 else new  # each element of the batch has its own
             running.mul_(1 - momentum).add_(new_handle(new.astype(running._value.dtype)), alpha=momentum)
 
 
@@ -305,62 +272,38 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
             "Expected number of channels in input to be divisible by num_groups, but got input of shape "
             f"{list(x.shape)} and num_groups={num_groups}"
         )
-    y = nn.standardize(x.reshape(n, num_groups, -1), axis=(2,), eps=float(eps)).reshape(n, channels, *rest)
+    groups = x.reshape(n, num_groups, channels // num_groups * math.prod(rest))
+    y = nn.standardize(groups, axis=(2,), eps=float(eps)).reshape(n, channels, *rest)
     rank = len(x.shape)
     return _scaled(y, _channels(weight, rank), _channels(bias, rank))
 
 
-# Dropout
+def instance_norm(
+    input: Any,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """(x - mean)/√(variance + eps)·weight + bias for each channel (axis 1) of each element of the batch.
 
-
-def check_probability(p: float) -> None:
-    """Raise `ValueError` for a probability of dropout outside [0, 1]."""
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
-
-
-def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
-    """In training, each element is 0 with probability `p` and divided by 1 - p otherwise; else the input itself."""
-    check_probability(p)
+    Mean and variance are the input's, and the running ones move by `momentum` towards their average over the batch;
+    without `use_input_stats` they are the running ones. Raises `ValueError` for one value a channel.
+    """
     x = as_handle(input)
-    if not training or p == 0:
-        return x
-    mask = new_handle(_mask(x, p))
-    return update(x, mul, mask) if inplace else x * mask
-
-
-def _mask(x: Any, p: float) -> Any:
-    dtype = x._value.dtype
-    if p == 1:
-        return np.zeros(tuple(x.shape), dtype)
-    kept = source().random(tuple(x.shape), np.float32) >= p
-    return np.asarray(kept * dtype.type(1 / (1 - p)), dtype)
-
-
-def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:
-    """Dropout that keeps mean 0 and variance 1 of SELU's outputs: dropped elements are set to SELU's lower bound."""
-    check_probability(p)
-    x = as_handle(input)
-    if not training or p == 0:
-        return x
-    bound = -1.7580993408473766
-    scale = 1 / math.sqrt((1 - p) * (1 + p * bound * bound)) if p < 1 else 0.0
-    dtype = x._value.dtype
-    kept = source().random(tuple(x.shape), np.float32) >= p
-    y = x * new_handle(kept * dtype.type(scale))
-    shift = new_handle(np.where(kept, 0.0, scale * bound).astype(dtype) - dtype.type(scale * p * bound))
-    return y + shift
-
-
-# Distances
-
-
-def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Any:
-    """The p-norm of x1 - x2 + eps along the last axis."""
-    return (x1 - x2 + eps).norm(p, -1, keepdim=keepdim)
-
-
-def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
-    """x1·x2/(‖x1‖‖x2‖) along `dim`, each norm being at least `eps`."""
-    norms = x1.norm(2, dim, keepdim=True).clamp(min=eps), x2.norm(2, dim, keepdim=True).clamp(min=eps)
-    return ((x1 / norms[0]) * (x2 / norms[1])).sum(dim)
+    if not use_input_stats:
+        if running_mean is None or running_var is None:
+            raise RuntimeError("Expected running_mean and running_var to be defined when use_input_stats is false")
+        return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    rank = len(x.shape)
+    axes = tuple(range(2, rank))
+    count = math.prod(x.shape[a] for a in axes)
+    if count == 1:
+        raise ValueError(f"Expected more than 1 spatial element when training, got input size {x.shape}")
+    y = nn.standardize(x, axis=axes, eps=float(eps))
+    if running_mean is not None:
+        _track(x, running_mean, running_var, axes, count, momentum)
+    return _scaled(y, _channels(weight, rank), _channels(bias, rank))
