@@ -12,7 +12,7 @@ from pathlib import Path
 from pullback.show.style import COLOURS
 from pullback.show.table import Table, format_cell, is_truth
 
-__all__ = ["Section", "report"]
+__all__ = ["Section", "page", "report"]
 
 _KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 
@@ -37,6 +37,11 @@ class Section:
     def code(self, source: str) -> Section:
         """Text in a fixed-width font, as it is."""
         self.blocks.append(f"<pre>{html.escape(source)}</pre>")
+        return self
+
+    def list(self, items: Sequence[str]) -> Section:
+        """Lines of plain text, one under the other, numbered."""
+        self.blocks.append("<ol>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ol>")
         return self
 
     def table(self, table: Table) -> Section:
@@ -112,13 +117,8 @@ img{{max-width:100%;height:auto;border-radius:4px}}
 """
 
 
-def report(title: str, sections: Sequence[Section], path: str | os.PathLike[str], summary: str = "") -> Path:
-    """Write one self-contained page: no network, no script, every text escaped. Returns the path.
-
-    Missing folders are made; a page that was there is replaced.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+def page(title: str, sections: Sequence[Section], summary: str = "") -> str:
+    """One self-contained page: no network, no script, every text escaped."""
     heading = html.escape(title)
     links = "".join(f'<li><a href="#s{i}">{html.escape(s.title)}</a></li>' for i, s in enumerate(sections, 1))
     body = "\n".join(
@@ -126,11 +126,20 @@ def report(title: str, sections: Sequence[Section], path: str | os.PathLike[str]
         for i, s in enumerate(sections, 1)
     )
     lead = f"<p>{html.escape(summary)}</p>" if summary else ""
-    page = (
+    return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{heading}</title>'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><style>{_STYLE}</style></head>\n'
         f"<body>\n<h1>{heading}</h1>\n{lead}<nav><ul>{links}</ul></nav>\n{body}\n</body></html>\n"
     )
-    path.write_text(page, encoding="utf-8")
+
+
+def report(title: str, sections: Sequence[Section], path: str | os.PathLike[str], summary: str = "") -> Path:
+    """Write one self-contained page; see `page`. Returns the path.
+
+    Missing folders are made; a page that was there is replaced.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(title, sections, summary), encoding="utf-8")
     return path

@@ -1,0 +1,3 @@
+"""The `pullback` command."""
+
+from pullback.cli.command import main as main

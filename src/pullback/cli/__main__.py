@@ -1,0 +1,7 @@
+"""`python -m pullback.cli`."""
+
+import sys
+
+from pullback.cli.command import main
+
+sys.exit(main())
