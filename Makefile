@@ -5,7 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench bench-ops bench-check api peers-suites clean
 
 help:
 	@echo "make demo    gradients by hand, by differences and by pullback, on real data; writes to out/"
@@ -13,6 +13,10 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make format  rewrite the sources as lint wants them"
 	@echo "make bench   timings against PyTorch"
+	@echo "make bench-ops  every op, forward and backward, against its NumPy evaluation"
+	@echo "make bench-check  gradient checkers on a corpus of planted faults"
+	@echo "make api     docs/api.md: every function, its modes and dtypes"
+	@echo "make peers-suites DIR=...  the test suites of HIPS/autograd and MyGrad, checkouts in DIR, on pullback"
 	@echo "make clean   remove .venv, out and caches"
 
 demo: $(READY)-demo
@@ -32,6 +36,19 @@ format: $(READY)-lint
 
 bench: $(READY)-test
 	$(PY) benchmarks/eager.py
+
+bench-ops: $(READY)-test
+	$(PY) benchmarks/ops.py
+
+bench-check: $(READY)-test
+	$(PY) -m benchmarks.check --peers
+
+api: $(READY)-test
+	$(PY) docs/make_api.py
+
+peers-suites: $(READY)-test
+	@test -n "$(DIR)" || { echo "Name the directory that holds the checkouts:  make peers-suites DIR=..."; exit 1; } >&2
+	$(PY) tests/suites/run.py $(DIR)
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -17,7 +17,14 @@ def test_the_python_runs_and_prints_what_it_says(tmp_path, monkeypatch, capsys):
     code = "\n".join(text for language, text in BLOCKS if language == "python")
     exec(compile(code, "<README>", "exec"), {"__name__": "readme"})
     printed = capsys.readouterr().out
-    for line in ("tensor([2., 4.])", "tensor(-2.0000, requires_grad=True)", "[0.8 1.6]", "% right", "All keys matched"):
+    for line in (
+        "tensor([2., 4.])",
+        "tensor(-2.0000, requires_grad=True)",
+        "[0.8 1.6]",
+        "% right",
+        "All keys matched",
+        "refuted wrong_point",
+    ):
         assert line in printed, line
     assert "SinBackward0" in printed
     assert {path.name for path in tmp_path.iterdir()} == {"model.pth", "graph.svg"}

@@ -327,11 +327,12 @@ def test_numbers_inside_transforms_are_refused_with_advice() -> None:
 
     with pytest.raises(TypeError, match=r"batch under vmap.*pb\.where"):
         pb.vmap(branch)(np.ones((2, 3)))
-    for convert in (float, int, lambda x: x.item(), lambda x: x.numpy(), lambda x: np.asarray(x.detach()).sum()):
+    for convert in (float, int, lambda x: x.numpy(), lambda x: np.asarray(x.detach()).sum()):
         with pytest.raises((TypeError, RuntimeError)):
             pb.vmap(lambda x, convert=convert: x * convert(x))(np.ones(3))
-    with pytest.raises(TypeError, match="tangent would be lost"):
-        pb.jvp(lambda x: x * x.item(), (2.0,), (1.0,))
+    with pytest.raises(TypeError, match=r"would lose its gradient|tangent would be lost"):
+        pb.jvp(lambda x: x * float(x), (2.0,), (1.0,))
+    assert pb.jvp(lambda x: x * x.item(), (2.0,), (1.0,))[1] == 4.0  # in a NumPy program an element, with its tangent
     assert pb.jvp(branch, (np.array(2.0),), (np.array(1.0),))[1] == 1.0  # a comparison has numbers, and no tangent
 
 

@@ -6,15 +6,41 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from math import e as e
 from math import inf as inf
 from math import nan as nan
 from math import pi as pi
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
+from pullback import check as check
 from pullback import data as data
+from pullback import distributions as distributions
 from pullback import nn as nn
 from pullback import optim as optim
+from pullback import scipy as scipy
+from pullback.check import (
+    check_hessian as check_hessian,
+)
+from pullback.check import (
+    check_jacobian as check_jacobian,
+)
+from pullback.check import (
+    check_jvp as check_jvp,
+)
+from pullback.check import (
+    check_vjp as check_vjp,
+)
+from pullback.check import (
+    compare_gradients as compare_gradients,
+)
+from pullback.check import (
+    gradient_of as gradient_of,
+)
+from pullback.check.adapters.names import register as _register
+from pullback.check.report import Report
+from pullback.check.report import page_maker as _page_maker
 from pullback.io import CheckpointError as CheckpointError
 from pullback.io import load as load
 from pullback.io import save as save
@@ -49,6 +75,9 @@ from pullback.nn.functional import (
     pairwise_distance as pairwise_distance,
 )
 from pullback.nn.functional import (
+    pdist as pdist,
+)
+from pullback.nn.functional import (
     prelu as prelu,
 )
 from pullback.nn.functional import (
@@ -63,6 +92,9 @@ from pullback.nn.functional import (
 from pullback.nn.functional import (
     threshold as threshold,
 )
+from pullback.nn.functional.formulas import *
+from pullback.nn.functional.native import *
+from pullback.nn.functional.recurrent import *
 from pullback.nn.utils import functional_call as functional_call
 from pullback.tape.state import (
     enable_grad as enable_grad,
@@ -79,8 +111,12 @@ from pullback.tape.state import (
 from pullback.tape.state import (
     set_grad_enabled as set_grad_enabled,
 )
+from pullback.tensor import fft_namespace as fft
 from pullback.tensor import linalg_namespace as linalg
+from pullback.tensor import masked_namespace as masked
+from pullback.tensor import special_namespace as special
 from pullback.tensor.arithmetic import *
+from pullback.tensor.calculus import *
 from pullback.tensor.comparison import *
 from pullback.tensor.conversion import *
 from pullback.tensor.core import Tensor as Tensor
@@ -99,31 +135,28 @@ from pullback.tensor.formatting import (
     set_printoptions as set_printoptions,
 )
 from pullback.tensor.gathering import *
+from pullback.tensor.inplace_names import *
 from pullback.tensor.joining import *
-from pullback.tensor.linalg_namespace import (
-    det as det,
-)
-from pullback.tensor.linalg_namespace import inv as inverse
-from pullback.tensor.linalg_namespace import (
-    logdet as logdet,
-)
-from pullback.tensor.linalg_namespace import (
-    matrix_power as matrix_power,
-)
-from pullback.tensor.linalg_namespace import (
-    slogdet as slogdet,
-)
+from pullback.tensor.layout import *
+from pullback.tensor.linalg_legacy import *
 from pullback.tensor.linear import *
 from pullback.tensor.numpy_namespace import numpy as numpy
 from pullback.tensor.random import *
 from pullback.tensor.rearranging import *
 from pullback.tensor.reduction import *
 from pullback.tensor.scanning import *
+from pullback.tensor.scattering import *
+from pullback.tensor.settings import *
 from pullback.tensor.shaping import *
+from pullback.tensor.short_time import *
 from pullback.tensor.sorting import *
 from pullback.tensor.special import *
+from pullback.tensor.strided import *
 from pullback.transforms import autograd_namespace as autograd
 from pullback.transforms import func_namespace as func
+from pullback.transforms.checkpoint import checkpoint as checkpoint
+from pullback.transforms.checkpoint import checkpoint_sequential as _checkpoint_sequential
+from pullback.transforms.checkpoint import remember as _remember
 from pullback.transforms.custom import (
     custom_jvp as custom_jvp,
 )
@@ -135,6 +168,8 @@ from pullback.transforms.custom import (
 )
 from pullback.transforms.forward import jvp as jvp
 from pullback.transforms.gradient_tape import GradientTape as GradientTape
+from pullback.transforms.implicit import custom_linear_solve as custom_linear_solve
+from pullback.transforms.implicit import custom_root as custom_root
 from pullback.transforms.reverse import (
     grad as grad,
 )
@@ -159,6 +194,8 @@ from pullback.transforms.reverse import (
 from pullback.transforms.reverse import (
     vjp as vjp,
 )
+from pullback.transforms.sparse import sparse_hessian as sparse_hessian
+from pullback.transforms.sparse import sparse_jacobian as sparse_jacobian
 from pullback.transforms.trace import make_graph as make_graph
 from pullback.transforms.variable import Variable as Variable
 from pullback.transforms.variable import constant as constant
@@ -167,6 +204,9 @@ from pullback.values.dtype import DTYPES as DTYPES
 from pullback.values.dtype import DType as DType
 from pullback.values.dtype import set_default_dtype as set_default_dtype
 from pullback.values.shape import Size as Size
+
+if TYPE_CHECKING:  # the package, which is called as its function
+    from pullback.check import check as check  # type: ignore[no-redef]
 
 __version__ = "0.1.0"
 newaxis = None
@@ -179,9 +219,21 @@ bool = DTYPES["bool"]
 half, float, double = float16, float32, float64  # PyTorch's short names
 short, int, long = int16, int32, int64
 cfloat, cdouble = complex64, complex128
-utils = SimpleNamespace(data=data)  # PyTorch's place for it: utils.data.DataLoader
+utils = SimpleNamespace(  # PyTorch's places: utils.data.DataLoader, utils.checkpoint.checkpoint
+    data=data, checkpoint=SimpleNamespace(checkpoint=_remember, checkpoint_sequential=_checkpoint_sequential)
+)
 
 func.functional_call = functional_call  # type: ignore[attr-defined]
 for _module in (autograd, func, autograd.functional, autograd.function):  # importable under PyTorch's names
     _name = _module.__name__.rpartition(".")[2].removesuffix("_namespace")
     sys.modules[f"{__name__}.{'autograd.' if _module not in (autograd, func) else ''}{_name}"] = _module
+_register(sys.modules[__name__])
+
+
+def _check_page(reports: Sequence[Report]) -> str:
+    from pullback.show import check_page
+
+    return check_page(reports)
+
+
+_page_maker.append(_check_page)
