@@ -26,6 +26,7 @@ Places = np.ndarray[Any, np.dtype[Any]]
 Verdict = Literal["confirmed", "refuted", "undecided"]
 
 _DECADES: Final = 3.0  # of a class
+_WIDE: Final = 5.0
 _CLASSES: Final = 6
 _TIGHT: Final = 1e-3  # the widest interval, relative to the length of what is measured, that still decides
 _WRONG: Final = 8  # wrong entries to find before it is enough
@@ -191,11 +192,12 @@ class Examiner:
         if self.reference is not None:
             sizes = np.where(sizes > 0, sizes, np.abs(self.reference[places]) * self.scales[places])
         sizes = np.where(np.isfinite(sizes), sizes, 0.0)
+        decades = _DECADES if self.reference is None else _WIDE  # then entries are compared one by one as well
         groups: list[Places] = []
         left = sizes > 0
         while left.any() and len(groups) < _CLASSES - 1:
             top = sizes[left].max()
-            member = left & (sizes > top * 10.0**-_DECADES)
+            member = left & (sizes > top * 10.0**-decades)
             groups.append(places[member])
             left &= ~member
         rest = left | (sizes == 0)
@@ -224,25 +226,35 @@ class Examiner:
                 if test.slope.kind == "kink" and places.size <= _NAMED:
                     self._without_kinks(places, test, outcome)
             return
+        decided = (t for _, t in tests if t.verdict == "refuted" and t.slope.kind == "smooth")
+        if not any(self._distance(test) > _GROSS for test in decided):
+            off = self._contested(off, reference, outcome)
+            if not off.size:
+                return
+        distance = np.abs((self.claim - reference)[off] * self.scales[off])
+        outcome.verdict = "refuted"
+        for place in off[np.argsort(-distance)][:_WRONG]:
+            bound = self.slack * abs(reference[place])
+            outcome.wrong.append(Entry(int(place), float(self.claim[place]), float(reference[place]), bound))
+        outcome.enough = off.size <= _WRONG
+
+    def _contested(self, off: Places, reference: Array, outcome: Outcome) -> Places:
+        """The places where the claim is not the reference, and differences there alone are not for the claim either."""
         test = self._insistent(off)
         if test.slope.kind == "kink":
             off = self._without_kinks(off, test, outcome)
             if off.size:
                 test = self._insistent(off)
         if not off.size or (test.verdict == "confirmed" and test.slope.kind == "kink"):
-            return
-        distance = np.abs((self.claim - reference)[off] * self.scales[off])
+            return off[:0]
         if test.verdict != "refuted":
             if not self._is_within(reference, test):
-                return  # where the two differ, differences are for the claim
+                return off[:0]
+            distance = np.abs((self.claim - reference)[off] * self.scales[off])
             if not distance.max() > _TIGHT * np.abs(reference[off] * self.scales[off]).max():
                 outcome.verdict, outcome.reason = "undecided", _reason(test)
-                return
-        outcome.verdict = "refuted"
-        for place in off[np.argsort(-distance)][:_WRONG]:
-            bound = self.slack * abs(reference[place])
-            outcome.wrong.append(Entry(int(place), float(self.claim[place]), float(reference[place]), bound))
-        outcome.enough = off.size <= _WRONG
+                return off[:0]
+        return off
 
     def _settle(self, places: Places, test: _Test, outcome: Outcome) -> None:
         """Judge the claim for the places of one class."""
@@ -268,7 +280,8 @@ class Examiner:
         """Judge a claim that a direction refutes, though no single entry could be told to be wrong."""
         again = self._insistent(places)
         smooth = test.slope.kind == again.slope.kind == "smooth"
-        if smooth and all(t.verdict == "refuted" and self._distance(t) > _GROSS for t in (test, again)):
+        counts = test.length >= _FEW * max(self.norms)  # what counts little drowns in the noise of what counts much
+        if counts and smooth and all(t.verdict == "refuted" and self._distance(t) > _GROSS for t in (test, again)):
             outcome.verdict = "refuted"
         elif self._distance(test) > self._negligible():
             outcome.verdict = "undecided"
