@@ -7,17 +7,17 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["bits", "select", "sigmoid", "sinc", "typed", "xlogy"]
+__all__ = ["MANY", "bits", "select", "sigmoid", "sinc", "typed", "xlogy"]
 
 _INTEGER: Final = {"f": np.dtype(np.int32), "d": np.dtype(np.int64)}
-_MANY: Final = 4096  # below this NumPy's branches are cheaper than more passes over the memory
+MANY: Final = 4096  # elements; below this the time goes into calls, above it into memory
 
 
 def select(condition: Any, a: Any, b: Any) -> Any:
     """`np.where(condition, a, b)`, which on long irregular conditions waits for mispredicted branches: there by masking
-    bits, ten times faster. `a` and `b` may be Python numbers.
+    bits, more passes over the memory and ten times faster. `a` and `b` may be Python numbers.
     """
-    if isinstance(condition, np.ndarray) and condition.size >= _MANY and condition.dtype.char == "?":
+    if isinstance(condition, np.ndarray) and condition.size >= MANY and condition.dtype.char == "?":
         like = a if isinstance(a, np.ndarray) else b
         if isinstance(like, np.ndarray) and like.dtype.char in _INTEGER:
             dtype, shape = like.dtype, condition.shape

@@ -93,11 +93,27 @@ def keep(handle: Handle) -> tuple[Handle, int]:
     return saved, version_of(saved)
 
 
-def keep_both(saved: tuple[Any, Any, Any]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
-    """The same for what is saved of two operands, beside the result."""
-    y, *operands = saved
-    kept = [(None, 0) if x is None else keep(x) for x in operands]
-    return (y, *(x for x, _ in kept)), (0, *(version for _, version in kept))
+def keep_both(
+    y: Any, a: Handle | None, b: Handle | None
+) -> tuple[tuple[Any, Handle | None, Handle | None], tuple[int, int, int]]:
+    """What a node saves of its result and of two operands, None for one that it doesn't read; and their versions.
+
+    Written out for operands that are no views: it is on the path of every product.
+    """
+    version_a = version_b = 0
+    if a is not None:
+        if a._base is None:
+            a._kept = True
+            version_a = a._version
+        else:
+            a, version_a = keep(a)
+    if b is not None:
+        if b._base is None:
+            b._kept = True
+            version_b = b._version
+        else:
+            b, version_b = keep(b)
+    return (y, a, b), (0, version_a, version_b)
 
 
 def earlier(handle: Handle, version: int) -> Handle | None:

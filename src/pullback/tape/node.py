@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pullback.ops.control import gate
+from pullback.ops.kernels import MANY
 from pullback.ops.shape import sum_to
 from pullback.ops.table import NONE, SPEC, VALUE, Op
 from pullback.tape.hooks import HookHandle
@@ -438,11 +439,15 @@ class Node:
             if dtype is not FLOAT32 and dtype is not FLOAT64 and dtype.kind == "c":
                 conjugate = True
                 g = g.conj()
-        grads: Any = None
-        if op.kernel is not None and g.__class__ is np.ndarray and g.size > 1 and not lift:  # no number, nor nothing
-            grads = self._at_once(op.kernel, g, values)
-        if grads is not None:
-            pass
+        grads: Any
+        if (
+            op.kernel is not None
+            and not lift
+            and g.__class__ is np.ndarray
+            and g.size >= MANY
+            and (grads := self._at_once(op.kernel, g, values)) is not None
+        ):
+            pass  # all cotangents at once
         elif type(rules) is not tuple:
             grads = rules(g, *values, **params)
         elif len(rules) == 2 and not params:  # arithmetic: by far the commonest, so written out
@@ -473,14 +478,10 @@ class Node:
 
     def _at_once(self, kernel: Any, g: Any, values: Any) -> Any:
         """What the op's kernel makes of plain arrays; None if it doesn't suit them or not all operands are tracked."""
-        if self.shapes is not None or not g.ndim:
+        if self.shapes is not None or None in self.edges:
             return None
-        for edge in self.edges:
-            if edge is None:
-                return None
-        for x in values[1:]:
-            if x.__class__ is not np.ndarray and x is not None:
-                return None
+        if any(x is not None and x.__class__ is not np.ndarray for x in values[1:]):
+            return None
         return kernel(g, *values, **self.params)
 
     def release(self) -> None:

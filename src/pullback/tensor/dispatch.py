@@ -196,7 +196,7 @@ def binary(
                                 input._kept = other._kept = True
                                 versions = (0, input._version, other._version)
                             else:
-                                saved, versions = keep_both(saved)
+                                saved, versions = keep_both(*saved)
                     result._node = node = set_node(make(Node), op, edges, saved, versions)
                     if va.shape != vb.shape:
                         node.shapes = (va.shape, vb.shape)

@@ -180,7 +180,7 @@ def matmul(input: Any, other: Any) -> Any:
                 return result
             _, need_a, need_b = _mm_needs[na is not None, nb is not None]
             edges: Any = (input if type(na) is LeafMark else na, other if type(nb) is LeafMark else nb)
-            saved, versions = keep_both((None, input if need_a else None, other if need_b else None))
+            saved, versions = keep_both(None, input if need_a else None, other if need_b else None)
             result._node = set_node(make(Node), mm_op, edges, saved, versions)
             return result
     a, b = _pair(input, other, "matmul")

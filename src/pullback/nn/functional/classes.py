@@ -153,7 +153,7 @@ def _recorded(input: Any, target: Any, reduction: str, ignore_index: int) -> Any
     y, parts = l.cross_entropy_parts(x, t, reduction, ignore_index)
     if input._node is None:
         return new_handle(y)
-    saved, versions = keep_both((None, input, target))
+    saved, versions = keep_both(None, input, target)
     node = set_node(
         make(Node),
         l.cross_entropy,

@@ -55,7 +55,7 @@ def _recorded(y: Any, input: Any, weight: Any, bias: Any) -> Any:
         weight if type(pw) is LeafMark else pw,
         bias if type(pb) is LeafMark else pb,
     )
-    saved, versions = keep_both((None, None if pw is None else input, None if px is None else weight))
+    saved, versions = keep_both(None, None if pw is None else input, None if px is None else weight)
     return new_handle(y, set_node(make(Node), nn.affine, edges, (*saved, None), (*versions, 0)))
 
 
