@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from pullback.ops import movement
+from pullback.ops.lowering import Scalar
 from pullback.ops.samples import Sample, complex_normal, integers, normal
 from pullback.ops.shape import with_batch
-from pullback.ops.table import Op, linear
+from pullback.ops.table import UNSUPPORTED, Op, linear
 from pullback.values.shape import Spec
 
 
@@ -29,6 +31,7 @@ cast: Op = linear(
     lambda g, _y, x, dtype: cast(g, dtype=x.dtype),
     shape=lambda x, dtype: Spec(x.shape, dtype),
     batch=lambda size, args, batched, dtype: cast(*args, dtype=dtype),
+    lower=Scalar(lambda b, x, dtype: b.cast(x, dtype)),
     samples=[
         Sample(normal(2, 3), dtype=np.dtype("complex128")),
         Sample(complex_normal(2, 3), dtype=np.dtype("float64")),
@@ -44,6 +47,7 @@ real: Op = linear(
     lambda g, _y, x: cast(g, dtype=x.dtype),
     shape=real_of,
     batch=lambda size, args, batched: real(*args),
+    lower=movement.identity,
     samples=[Sample(complex_normal(2, 3))],
     writeback=lambda parent, new: (real_update, (parent, new), {}),
     doc="The real part; a view.",
@@ -54,6 +58,7 @@ imag: Op = linear(
     lambda g, _y, x: cast(g, dtype=x.dtype) * 1j,
     shape=real_of,
     batch=lambda size, args, batched: imag(*args),
+    lower=Scalar(lambda b, x: b.constant(0, x.dtype)),
     samples=[Sample(complex_normal(2, 3))],
     writeback=lambda parent, new: (imag_update, (parent, new), {}),
     doc="The imaginary part; a view.",
@@ -66,6 +71,7 @@ real_update: Op = linear(
     shape=lambda x, _new: x,
     batch=lambda size, args, batched: real_update(*with_batch(size, args, batched)),
     joint=True,
+    lower=UNSUPPORTED("complex numbers are computed by NumPy"),
     samples=[Sample(complex_normal(2, 3), normal(2, 3))],
     doc="x with `new` for its real part: what a write to the view `real` does.",
 )
@@ -77,6 +83,7 @@ imag_update: Op = linear(
     shape=lambda x, _new: x,
     batch=lambda size, args, batched: imag_update(*with_batch(size, args, batched)),
     joint=True,
+    lower=UNSUPPORTED("complex numbers are computed by NumPy"),
     samples=[Sample(complex_normal(2, 3), normal(2, 3))],
     doc="x with `new` for its imaginary part: what a write to the view `imag` does.",
 )
@@ -86,6 +93,7 @@ conj: Op = linear(
     lambda g, _y, _x: conj(g),
     shape=lambda x: x,
     batch=lambda size, args, batched: conj(*args),
+    lower=movement.identity,
     samples=[Sample(complex_normal(2, 3))],
     doc="The complex conjugate.",
 )

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from pullback.ops import movement
 from pullback.ops.compare import equal
 from pullback.ops.elementwise import where
+from pullback.ops.lowering import Expansion
 from pullback.ops.samples import Sample, nonzero, normal
 from pullback.ops.shape import with_batch
 from pullback.ops.table import NONE, SPEC, Op, general, linear, nondifferentiable, same_shape
@@ -18,6 +20,7 @@ stop_gradient: Op = nondifferentiable(
     lambda x: x,
     shape=same_shape,
     batch=lambda size, args, batched: stop_gradient(*args),
+    lower=movement.identity,
     samples=[Sample(normal(2, 3))],
     doc="x as a constant: no mode differentiates through it.",
 )
@@ -27,6 +30,7 @@ identity: Op = linear(
     lambda g, _y, _x: g,
     shape=same_shape,
     batch=lambda size, args, batched: identity(*args),
+    lower=movement.identity,
     samples=[Sample(normal(2, 3))],
     title="CloneBackward0",
     doc="A copy of x; the gradient passes on.",
@@ -51,6 +55,7 @@ gate: Op = general(
     jvp=_gate_jvp,
     shape=lambda d, g: Spec(broadcast_shapes(d.shape, g.shape), d.dtype),
     batch=lambda size, args, batched: gate(*with_batch(size, args, batched)),
+    lower=Expansion(lambda d, g: where(equal(g, 0), 0.0, d)),
     samples=[
         Sample(normal(2, 3), nonzero(2, 3)),
         Sample(np.array([1.0, np.nan, np.inf, np.nan]), np.array([1.0, 0.0, 0.0, 2.0])),

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from pullback.ops.index import slice_
+from pullback.ops.lowering import Expansion
 from pullback.ops.samples import Sample, complex_normal, normal
-from pullback.ops.shape import flip, with_batch
+from pullback.ops.shape import flip, pad, with_batch
 from pullback.ops.table import Op, linear
 from pullback.values.shape import Spec
 
@@ -71,7 +73,7 @@ def _difference(x: Any, axis: int, full: bool) -> Any:
         y.fill(0)
         return y
     first = (*lead, slice(1))
-    np.negative(x[first], out=y[first])
+    y[first] = -x[first]  # np.negative from strided to strided memory is wrong in NumPy 2.4 with AVX-512
     np.subtract(x[early], x[late], out=y[(*lead, slice(1, -1))])
     y[(*lead, -1)] = x[(*lead, -1)]
     return y
@@ -82,6 +84,19 @@ def _difference_shape(x: Any, axis: int, full: bool) -> Spec:
     return Spec((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
 
 
+def _difference_in_ops(x: Any, axis: int, full: bool) -> Any:
+    rank = len(x.shape)
+
+    def each(own: Any, other: Any) -> tuple[Any, ...]:
+        return tuple(own if i == axis else other for i in range(rank))
+
+    if full:
+        before, after = each((1, 0), (0, 0)), each((0, 1), (0, 0))
+        return pad(x, widths=before, value=0.0) - pad(x, widths=after, value=0.0)
+    late, early = each(slice(1, None), slice(None)), each(slice(None, -1), slice(None))
+    return slice_(x, index=late) - slice_(x, index=early)
+
+
 difference: Op = linear(
     "difference",
     _difference,
@@ -90,6 +105,7 @@ difference: Op = linear(
     ),
     shape=_difference_shape,
     batch=lambda size, args, batched, axis, full: difference(*args, axis=axis + 1, full=full),
+    lower=Expansion(_difference_in_ops),
     samples=[
         Sample(normal(2, 4), axis=1, full=False),
         Sample(normal(3, 2), axis=0, full=True),

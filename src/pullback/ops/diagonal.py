@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pullback.ops import movement
 from pullback.ops.samples import Sample, normal
 from pullback.ops.shape import with_batch
 from pullback.ops.table import Op, linear, same_shape
@@ -37,6 +38,7 @@ diagonal: Op = linear(
     lambda g, _y, x, offset, axis1, axis2: diag_embed(g, shape=x.shape, offset=offset, axis1=axis1, axis2=axis2),
     shape=_diagonal_shape,
     batch=lambda size, args, batched, **params: _moved(diagonal, size, args, **params),
+    lower=movement.diagonal,
     samples=[
         Sample(normal(3, 3), offset=0, axis1=0, axis2=1),
         Sample(normal(3, 4), offset=1, axis1=1, axis2=0),
@@ -59,6 +61,7 @@ diag_embed: Op = linear(
     lambda g, _y, _v, shape, offset, axis1, axis2: diagonal(g, offset=offset, axis1=axis1, axis2=axis2),
     shape=lambda v, shape, offset, axis1, axis2: Spec(shape, v.dtype),
     batch=lambda size, args, batched, shape, **params: _moved(diag_embed, size, args, shape=(size, *shape), **params),
+    lower=movement.diag_embed,
     samples=[
         Sample(normal(3), shape=(3, 3), offset=0, axis1=0, axis2=1),
         Sample(normal(2, 3), shape=(4, 2, 3), offset=-1, axis1=0, axis2=2),
@@ -83,6 +86,7 @@ diagonal_update: Op = linear(
         diagonal_update, size, with_batch(size, args, batched), **params
     ),
     joint=True,
+    lower=movement.diagonal_update,
     samples=[
         Sample(normal(3, 3), normal(3), offset=0, axis1=0, axis2=1),
         Sample(normal(3, 2, 4), normal(2, 2), offset=-1, axis1=0, axis2=2),
@@ -92,18 +96,19 @@ diagonal_update: Op = linear(
 )
 
 
-def _triangle(name: str, function: Any, doc: str) -> Op:
+def _triangle(name: str, function: Any, lower: bool, doc: str) -> Op:
     op = linear(
         name,
         lambda x, diagonal: function(x, diagonal),
         lambda g, _y, _x, diagonal: op(g, diagonal=diagonal),
         shape=same_shape,
         batch=lambda size, args, batched, diagonal: op(*args, diagonal=diagonal),
+        lower=movement.triangle(lower),
         samples=[Sample(normal(3, 4), diagonal=0), Sample(normal(2, 3, 3), diagonal=-1)],
         doc=doc,
     )
     return op
 
 
-tril = _triangle("tril", np.tril, "The last two axes with zeros above the `diagonal`-th diagonal.")
-triu = _triangle("triu", np.triu, "The last two axes with zeros below the `diagonal`-th diagonal.")
+tril = _triangle("tril", np.tril, True, "The last two axes with zeros above the `diagonal`-th diagonal.")
+triu = _triangle("triu", np.triu, False, "The last two axes with zeros below the `diagonal`-th diagonal.")

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from pullback.ops.diagonal import diagonal
+from pullback.ops.lowering import Product
 from pullback.ops.samples import Sample, complex_normal, normal
-from pullback.ops.shape import broadcast_to, reshape
+from pullback.ops.shape import broadcast_to, reshape, sum_, transpose
 from pullback.ops.table import linear
 from pullback.values.shape import Shape, Spec
 
@@ -117,12 +118,44 @@ def _einsum_batch(size: int, args: tuple[Any, ...], batched: tuple[bool, ...], s
     return einsum(*args, spec=f"{terms}->{new}{output}")
 
 
+def _labels(*xs: Spec, spec: str) -> tuple[Shape, ...] | None:
+    if len(xs) != 2:
+        return None
+    (a, b), out = _split(spec)
+    return tuple(tuple(map(ord, letters)) for letters in (a, b, out))
+
+
+def _einsum_in_ops(*xs: Any, spec: str) -> Any:
+    """Of one operand sums and a transpose; of several, two at a time."""
+    terms, out = _split(spec)
+    if len(xs) == 1:
+        (x,), (letters,) = xs, terms
+        lost = tuple(i for i, c in enumerate(letters) if c not in out)
+        x = sum_(x, axis=lost, keepdims=False) if lost else x
+        left = [c for c in letters if c in out]
+        return transpose(x, axes=tuple(left.index(c) for c in out))
+    parts = list(zip(terms, xs, strict=True))
+    for group in _path(spec, tuple(x.shape for x in xs))[1:]:
+        picked = [parts[i] for i in group]
+        parts = [part for i, part in enumerate(parts) if i not in group]
+        while len(picked) > 1:
+            (a, x), (b, y), *picked = picked
+            known = {*out, *(c for t, _ in (*picked, *parts) for c in t)}
+            found = "".join(c for c in dict.fromkeys(a + b) if c in known)
+            found = found if parts or picked else out
+            picked = [(found, einsum(x, y, spec=f"{a},{b}->{found}")), *picked]
+        parts += picked
+    ((found, x),) = parts
+    return x if found == out else einsum(x, spec=f"{found}->{out}")
+
+
 einsum = linear(
     "einsum",
     _einsum,
     transpose=_einsum_transpose,
     shape=_einsum_shape,
     batch=_einsum_batch,
+    lower=Product(_labels, otherwise=_einsum_in_ops),
     samples=[
         Sample(normal(2, 3), spec="ij->ji"),
         Sample(normal(2, 3), spec="ij->j"),

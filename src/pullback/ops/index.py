@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pullback.ops import movement
 from pullback.ops.cast import cast
 from pullback.ops.compare import equal
 from pullback.ops.samples import Sample, integers, normal
@@ -35,6 +36,7 @@ slice_: Op = linear(
     lambda g, _y, x, index: embed(g, index=index, shape=x.shape),
     shape=_slice_shape,
     batch=lambda size, args, batched, index: slice_(*args, index=(slice(None), *index)),
+    lower=movement.slice_view,
     samples=[
         Sample(normal(4, 3), index=(slice(1, 3), slice(None))),
         Sample(normal(4, 3), index=(1, slice(None, None, -1))),
@@ -58,6 +60,7 @@ embed: Op = linear(
     lambda g, _y, _x, index, shape: slice_(g, index=index),
     shape=lambda g, index, shape: Spec(shape, g.dtype),
     batch=lambda size, args, batched, index, shape: embed(*args, index=(slice(None), *index), shape=(size, *shape)),
+    lower=movement.embed,
     samples=[
         Sample(normal(2, 3), index=(slice(1, 3), slice(None)), shape=(4, 3)),
         Sample(normal(3), index=(1, slice(None, None, -1)), shape=(4, 3)),
@@ -82,6 +85,7 @@ slice_update: Op = linear(
         *with_batch(size, args, batched), index=(slice(None), *index)
     ),
     joint=True,
+    lower=movement.slice_update,
     samples=[
         Sample(normal(4, 3), normal(2, 3), index=(slice(1, 3), slice(None))),
         Sample(normal(4, 3), normal(4), index=(slice(None), 1)),
@@ -135,6 +139,7 @@ gather = linear(
     shape=_gather_shape,
     batch=_gather_batch,
     joint=True,
+    lower=movement.gather,
     samples=[
         Sample(normal(4, 3), integers(4, 5)),
         Sample(normal(4, 3), integers(4, 2, 2), integers(3, 2)),
@@ -218,6 +223,7 @@ scatter_add = linear(
     shape=lambda g, *indices, shape: Spec(shape, g.dtype),
     batch=_scatter_batch,
     joint=True,
+    lower=movement.scatter_add,
     samples=[
         Sample(normal(5, 3), integers(4, 5), shape=(4, 3)),
         Sample(normal(2, 2), integers(4, 2, 2), integers(3, 2), shape=(4, 3)),
@@ -265,6 +271,7 @@ index_update = linear(
     shape=lambda x, v, *indices: Spec(x.shape, x.dtype),
     batch=_index_update_batch,
     joint=True,
+    lower=movement.index_update,
     samples=[
         Sample(normal(4, 3), normal(2, 3), np.array([2, 0])),
         Sample(normal(4, 3), normal(3, 3), np.array([2, 0, 2])),

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from pullback.ops import fused
+from pullback.ops import fused, scalars
 from pullback.ops.compare import equal, less, less_equal, logical_and
 from pullback.ops.elementwise import abs_, cos, exp, log, log1p, sin, sinc, where
 from pullback.ops.gammas import in_dtype_of, no_slope, special
 from pullback.ops.kernels import typed
 from pullback.ops.samples import Sample, complex_normal, exactly, nonzero, normal, positive, unit
+from pullback.ops.scalars import floating
 from pullback.ops.special import erf, erfc
 from pullback.ops.table import Op, elementwise
 from pullback.values.optional import scipy_module
@@ -134,6 +135,7 @@ ndtr = elementwise(
     "ndtr",
     lambda x: 0.5 * erfc.evaluate(x * -math.sqrt(0.5)),
     lambda g, _y, x: g * (_DENSITY * exp(-0.5 * x * x)),
+    lower=floating(scalars.normal_distribution),
     samples=[Sample(normal(2, 3))],
     doc="The normal distribution function, accurate in its lower tail.",
 )
@@ -176,6 +178,7 @@ entr = elementwise(
     "entr",
     _entr,
     lambda g, _y, x: g * (-1.0 - log(x)),
+    lower=floating(scalars.entropy),
     samples=[Sample(positive(2, 3))],
     doc="-x log x, 0 at 0, where its slope is inf; -inf below 0.",
 )
@@ -192,6 +195,7 @@ xlog1py = elementwise(
     lambda g, _y, a, b: g * log1p(where(logical_and(equal(a, 0), less_equal(b, -1)), 0.0, typed(b, a))),
     lambda g, _y, a, b: g * (a / where(logical_and(equal(a, 0), equal(b, -1)), 1.0, b + 1.0)),
     kernel=fused.xlog1py,
+    lower=floating(scalars.xlog1py),
     samples=[Sample(normal(2, 3), positive(2, 3)), Sample(normal(3), positive(2, 1)), Sample(2.0, positive(3))],
     doc="x · log1p(y), 0 where x is 0 and y a number; there the slopes are 0 too, in x for y <= -1, in y for y = -1.",
 )
@@ -200,6 +204,7 @@ exprel: Op = elementwise(
     "exprel",
     special("exprel"),
     lambda g, y, x: g * _removable(x, 1.0, _EXPREL_SLOPE, lambda x: (exp(x) * (x - 1.0) + 1.0) / (x * x)),
+    lower=floating(scalars.exprel),
     samples=[Sample(normal(2, 3)), Sample(exactly(0.0, 1e-3, 3.0, -20.0))],
     doc="(exp(x) - 1) / x, 1 at 0.",
 )
@@ -208,6 +213,7 @@ log1prel: Op = elementwise(
     "log1prel",
     lambda x: np.where(x == 0, 1.0, np.log1p(x) / np.where(x == 0, 1.0, x)).astype(x.dtype)[()],
     lambda g, y, x: g * _removable(x, 0.2, _LOG1PREL_SLOPE, lambda x: (1.0 / (x + 1.0) - y) / x),
+    lower=scalars.relative("log1p"),
     samples=[Sample(positive(2, 3)), Sample(exactly(0.0, 1e-3, 3.0, -0.8))],
     doc="log(1 + x) / x, 1 at 0.",
 )
@@ -215,6 +221,7 @@ cosm1 = elementwise(
     "cosm1",
     lambda x: -2 * np.square(np.sin(x / 2)),
     lambda g, _y, x: -g * sin(x),
+    lower=floating(scalars.cosm1),
     samples=[Sample(normal(2, 3))],
     doc="cos(x) - 1, accurate near 0.",
 )

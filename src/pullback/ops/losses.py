@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from pullback.ops.cast import cast
-from pullback.ops.compare import equal, greater, less, not_equal, sign
-from pullback.ops.elementwise import abs_, clamp, exp, log, sigmoid, where, xlogy
+from pullback.ops.compare import equal, greater, less, less_equal, not_equal, sign
+from pullback.ops.elementwise import abs_, clamp, exp, log, log1p, maximum, sigmoid, square, where, xlogy
 from pullback.ops.fused import plain, signed
+from pullback.ops.index import gather
+from pullback.ops.lowering import Expansion
 from pullback.ops.nn import log_softmax, softmax
+from pullback.ops.reduce import amax
 from pullback.ops.samples import Sample, integers, normal, positive
 from pullback.ops.shape import reshape, sum_, with_batch
 from pullback.ops.table import Op, general, linear
@@ -47,6 +50,13 @@ def _reduce(losses: Any, reduction: str) -> Any:
     return total / losses.dtype.type(losses.size) if losses.size else total * np.nan
 
 
+def _reduce_in_ops(losses: Any, reduction: str) -> Any:
+    if reduction == "none":
+        return losses
+    total = sum_(losses, axis=tuple(range(len(losses.shape))), keepdims=False)
+    return total if reduction == "sum" else total / size if (size := _size(losses)) else total * float("nan")
+
+
 def _reduce_each(losses: Any, reduction: str) -> Any:
     """The same for a batch of losses along axis 0, in ops."""
     if reduction == "none":
@@ -64,17 +74,20 @@ def _loss(
     *,
     samples: Sequence[tuple[Any, Any, dict[str, Any]]],
     doc: str,
+    checked: Callable[..., Any] | None = None,
     reduced: Callable[..., Any] | None = None,
 ) -> Op:
-    """Enter a loss by its elementwise value in NumPy, and its partials `(g, x, t, **params)` in ops.
+    """Enter a loss by its elementwise value and its partials `(g, x, t, **params)`, in ops.
 
-    `reduced` evaluates the mean or sum faster than value by value.
+    `checked` evaluates it in NumPy if some operands are refused; `reduced` evaluates the mean or sum faster than value
+    by value.
     """
+    evaluation = checked or losses
 
     def evaluate(x: Any, t: Any, reduction: str, **params: Any) -> Any:
         if reduced is not None and reduction != "none":
             return reduced(x, t, reduction)
-        return _reduce(losses(x, t, **params), reduction)
+        return _reduce(evaluation(x, t, **params), reduction)
 
     def push(tangents: Sequence[Any], y: Any, x: Any, t: Any, reduction: str, **params: Any) -> Any:
         terms = [
@@ -103,6 +116,7 @@ def _loss(
         jvp=push,
         shape=shape,
         batch=batch,
+        lower=Expansion(lambda x, t, reduction, **params: _reduce_in_ops(losses(x, t, **params), reduction)),
         samples=[Sample(x, t, reduction=r, **params) for x, t, params in samples for r in REDUCTIONS],
         doc=doc,
     )
@@ -125,7 +139,7 @@ def _squared(x: Any, t: Any, reduction: str) -> Any:
 _pair = (normal(2, 3), normal(2, 3))
 mse_loss = _loss(
     "mse_loss",
-    lambda x, t: np.square(x - t),
+    lambda x, t: square(x - t),
     lambda g, x, t: (x - t) * (g * 2.0),
     lambda g, x, t: (t - x) * (g * 2.0),
     samples=[(*_pair, {})],
@@ -141,7 +155,7 @@ def _signed_difference(g: Any, x: Any, t: Any) -> Any:
 
 l1_loss = _loss(
     "l1_loss",
-    lambda x, t: np.abs(x - t),
+    lambda x, t: abs_(x - t),
     _signed_difference,
     lambda g, x, t: _signed_difference(g, t, x),
     samples=[(*_pair, {})],
@@ -150,8 +164,8 @@ l1_loss = _loss(
 
 
 def _smooth_l1(x: Any, t: Any, beta: float) -> Any:
-    d = np.abs(x - t)
-    return np.where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta) if beta else d
+    d = abs_(x - t)
+    return where(less(d, beta), d * d * (0.5 / beta), d - 0.5 * beta) if beta else d
 
 
 def _smooth_l1_slope(g: Any, d: Any, beta: float) -> Any:
@@ -169,8 +183,8 @@ smooth_l1_loss = _loss(
 
 
 def _huber(x: Any, t: Any, delta: float) -> Any:
-    d = np.abs(x - t)
-    return np.where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta))
+    d = abs_(x - t)
+    return where(less_equal(d, delta), 0.5 * d * d, delta * (d - 0.5 * delta))
 
 
 huber_loss = _loss(
@@ -190,8 +204,12 @@ _TINY = 3.5e-44  # below exp(-100), and not 0 in single precision
 
 
 def _bce(x: Any, t: Any) -> Any:
+    return (t - 1) * maximum(log1p(-x), _LOG_FLOOR) - t * maximum(log(x), _LOG_FLOOR)
+
+
+def _checked_bce(x: Any, t: Any) -> Any:
     with np.errstate(divide="ignore", invalid="ignore"):
-        y = (t - 1) * np.maximum(np.log1p(-x), _LOG_FLOOR) - t * np.maximum(np.log(x), _LOG_FLOOR)
+        y = _bce(x, t)
     if np.isnan(np.add.reduce(y, None)) and not ((x >= 0) & (x <= 1)).all():
         raise RuntimeError("all elements of input should be between 0 and 1")
     return y
@@ -212,13 +230,14 @@ binary_cross_entropy = _loss(
     _bce,
     lambda g, x, t: (x - t) / clamp(x * (1.0 - x), min=1e-12) * g,
     _bce_by_target,
+    checked=_checked_bce,
     samples=[(_probabilities, _probabilities, {})],
     doc="""-t·log(x) - (1 - t)·log(1 - x) with the logs held above -100, so finite at x = 0 and 1.
     The slope in x is (x - t)/max(x(1 - x), 1e-12). x outside [0, 1] raises RuntimeError.""",
 )
 binary_cross_entropy_with_logits = _loss(
     "binary_cross_entropy_with_logits",
-    lambda x, t: np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x))),
+    lambda x, t: maximum(x, 0.0) - x * t + log1p(exp(-abs_(x))),
     lambda g, x, t: (sigmoid(x) - t) * g,
     lambda g, x, t: -x * g,
     samples=[(normal(2, 3), _probabilities, {})],
@@ -227,7 +246,7 @@ binary_cross_entropy_with_logits = _loss(
 
 
 def _kl_div(x: Any, t: Any, log_target: bool) -> Any:
-    return np.exp(t) * (t - x) if log_target else xlogy.evaluate(t, t) - t * x
+    return exp(t) * (t - x) if log_target else xlogy(t, t) - t * x
 
 
 def _kl_div_by_target(g: Any, x: Any, t: Any, log_target: bool) -> Any:
@@ -329,6 +348,19 @@ def _nll_transpose(g: Any, _y: Any, x: Spec, target: Any, reduction: str, ignore
     return d
 
 
+def _reduce_rows(losses: Any, kept: Any, reduction: str) -> Any:
+    total = _reduce_in_ops(losses, "none" if reduction == "none" else "sum")
+    return total / sum_(cast(kept, dtype=losses.dtype), axis=(0,), keepdims=False) if reduction == "mean" else total
+
+
+def _nll_in_ops(x: Any, target: Any, reduction: str, ignore_index: int) -> Any:
+    if 0 in x.shape:
+        return NotImplemented
+    kept = not_equal(target, ignore_index)
+    picked = gather(x, np.arange(x.shape[0]), where(kept, target, 0))
+    return _reduce_rows(where(kept, -picked, 0), kept, reduction)
+
+
 nll_loss: Op = linear(
     "nll_loss",
     _nll_loss,
@@ -336,6 +368,7 @@ nll_loss: Op = linear(
     None,
     shape=_rows_shape,
     batch=_rows_batch(lambda: nll_loss),
+    lower=Expansion(_nll_in_ops),
     samples=_row_samples,
     doc="-x[i, target[i]] of rows x (n, classes); the mean is over the rows that count, NaN if none does.",
 )
@@ -359,6 +392,17 @@ def cross_entropy_parts(x: Any, target: Any, reduction: str, ignore_index: int) 
 
 def _cross_entropy(x: Any, target: Any, reduction: str, ignore_index: int) -> Any:
     return _nll_loss(log_softmax.evaluate(x, 1), target, reduction, ignore_index)
+
+
+def _cross_entropy_in_ops(x: Any, target: Any, reduction: str, ignore_index: int) -> Any:
+    if 0 in x.shape:
+        return NotImplemented
+    top = amax(x, axis=(1,), keepdims=True)
+    sums = sum_(exp(x - top), axis=(1,), keepdims=True)
+    kept = not_equal(target, ignore_index)
+    picked = gather(x, np.arange(x.shape[0]), where(kept, target, 0))
+    losses = reshape(log(sums), shape=target.shape) - (picked - reshape(top, shape=target.shape))
+    return _reduce_rows(where(kept, losses, 0), kept, reduction)
 
 
 def _cross_entropy_vjp(
@@ -387,6 +431,7 @@ cross_entropy: Op = general(
     jvp=_cross_entropy_jvp,
     shape=_rows_shape,
     batch=_rows_batch(lambda: cross_entropy),
+    lower=Expansion(_cross_entropy_in_ops),
     samples=_row_samples,
     title="NllLossBackward0",
     doc="""nll_loss(log_softmax(x), target) of rows x (n, classes), in one step.

@@ -9,9 +9,11 @@ import numpy as np
 
 from pullback.ops.compare import not_equal
 from pullback.ops.control import stop_gradient
-from pullback.ops.elementwise import exp, rsqrt, where
+from pullback.ops.elementwise import exp, log, rsqrt, sqrt, where
 from pullback.ops.index import gather, scatter_add
 from pullback.ops.linalg import matmul
+from pullback.ops.lowering import Element, Expansion, Product
+from pullback.ops.reduce import amax, mean
 from pullback.ops.samples import Sample, integers, normal
 from pullback.ops.shape import broadcast_to, reshape, sum_, sum_to, transpose
 from pullback.ops.table import Op, general, same_shape
@@ -96,6 +98,11 @@ def _rows_of_each(x: Any, batched: bool) -> Any:
     return reshape(x, shape=(x.shape[0], rows, x.shape[-1]))
 
 
+def _project_labels(x: Spec, w: Spec) -> tuple[Shape, Shape, Shape]:
+    *lead, last = range(len(x.shape))
+    return (*lead, last), (last + 1, last), (*lead, last + 1)
+
+
 project = linear_op(
     "project",
     _product,
@@ -103,6 +110,7 @@ project = linear_op(
     lambda g, _y, x, _w: _back_to_weight(g, x),
     shape=_project_shape,
     batch=_project_batch,
+    lower=Product(_project_labels),
     samples=[
         Sample(normal(4, 3), normal(2, 3)),
         Sample(normal(3), normal(2, 3)),
@@ -141,6 +149,7 @@ affine = general(
     jvp=_affine_jvp,
     shape=_project_shape,
     batch=_project_batch,
+    lower=Expansion(lambda x, w, b: project(x, w) + b),
     samples=[
         Sample(normal(4, 3), normal(2, 3), normal(2)),
         Sample(normal(3), normal(2, 3), normal(2)),
@@ -170,6 +179,24 @@ def _log_softmax(x: Any, axis: int) -> Any:
     return y
 
 
+def _shifted(x: Any, axis: int) -> Any:
+    return x - amax(x, axis=(axis,), keepdims=True)
+
+
+def _softmax_in_ops(x: Any, axis: int) -> Any:
+    if 0 in x.shape:
+        return NotImplemented
+    y = exp(_shifted(x, axis))
+    return y / sum_(y, axis=(axis,), keepdims=True)
+
+
+def _log_softmax_in_ops(x: Any, axis: int) -> Any:
+    if 0 in x.shape:
+        return NotImplemented
+    y = _shifted(x, axis)
+    return y - log(sum_(exp(y), axis=(axis,), keepdims=True))
+
+
 def _moved_batch(op: Any) -> Any:
     return lambda size, args, batched, axis: op()(*args, axis=axis + 1)
 
@@ -185,6 +212,7 @@ softmax: Op = general(
     jvp=lambda tangents, y, x, axis: _softmax_pull(tangents[0], y, axis),
     shape=same_shape,
     batch=_moved_batch(lambda: softmax),
+    lower=Expansion(_softmax_in_ops),
     samples=[Sample(normal(2, 3), axis=1), Sample(normal(2, 3), axis=0), Sample(normal(2, 3, 2), axis=1)],
     doc="exp(x) over its sum along `axis`, without overflow; 0 at x = -inf, NaN where a whole slice is.",
 )
@@ -195,6 +223,7 @@ log_softmax: Op = general(
     jvp=lambda tangents, y, x, axis: tangents[0] - sum_(exp(y) * tangents[0], axis=(axis,), keepdims=True),
     shape=same_shape,
     batch=_moved_batch(lambda: log_softmax),
+    lower=Expansion(_log_softmax_in_ops),
     samples=[Sample(normal(2, 3), axis=1), Sample(normal(2, 3), axis=0), Sample(normal(2, 3, 2), axis=1)],
     doc="log(softmax(x)) along `axis`, without overflow or cancellation; -inf at x = -inf.",
 )
@@ -226,6 +255,11 @@ def _standardize(x: Any, axis: Shape, eps: float) -> Any:
     return y
 
 
+def _standardize_in_ops(x: Any, axis: Shape, eps: float) -> Any:
+    y = x - mean(x, axis=axis, keepdims=True)
+    return y / sqrt(mean(y * y, axis=axis, keepdims=True) + eps)
+
+
 def _standardize_push(t: Any, y: Any, x: Any, axis: Shape, eps: float) -> Any:
     """The Jacobian, rstd·(I - 11ᵀ/n - yyᵀ/n), times t: it is symmetric, so both modes use it."""
     return _rstd(x, axis, eps) * (t - _mean(t, axis) - y * _mean(t * y, axis))
@@ -238,6 +272,7 @@ standardize: Op = general(
     jvp=lambda tangents, y, x, axis, eps: _standardize_push(tangents[0], y, x, axis, eps),
     shape=same_shape,
     batch=lambda size, args, batched, axis, eps: standardize(*args, axis=tuple(a + 1 for a in axis), eps=eps),
+    lower=Expansion(_standardize_in_ops),
     samples=[
         Sample(normal(3, 4), axis=(1,), eps=1e-5),
         Sample(normal(3, 4), axis=(0,), eps=0.1),
@@ -289,6 +324,7 @@ layer_norm = general(
     jvp=_layer_norm_jvp,
     shape=lambda x, w, b, eps: x,
     batch=_layer_norm_batch,
+    lower=Expansion(lambda x, w, b, eps: standardize(x, axis=_layer_axes(x, w), eps=eps) * w + b),
     samples=[
         Sample(normal(3, 4), normal(4), normal(4), eps=1e-5),
         Sample(normal(2, 3, 4), normal(3, 4), normal(3, 4), eps=0.1),
@@ -326,6 +362,11 @@ def _embedding_shape(w: Spec, index: Spec, padding: int | None) -> Spec:
     return Spec((*index.shape, *w.shape[1:]), w.dtype)
 
 
+def _row(b: Any, at: Sequence[Any], w: Any, index: Any, padding: int | None) -> Any:
+    rank = len(index.shape)
+    return w(b.index(index(*at[:rank]), w.shape[0]), *at[rank:]) if 0 not in w.shape else NotImplemented
+
+
 embedding: Op = general(
     "embedding",
     lambda w, index, padding: w[index],
@@ -333,6 +374,7 @@ embedding: Op = general(
     jvp=lambda tangents, y, w, index, padding: _masked(embedding(tangents[0], index, padding=None), index, padding),
     shape=_embedding_shape,
     batch=_embedding_batch,
+    lower=Element(_row),
     samples=[
         Sample(normal(5, 3), integers(5, 2, 2), padding=None),
         Sample(normal(5, 3), np.array([1, 4, 1]), padding=4),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 
+from pullback.ops.lowering import Product
 from pullback.ops.samples import Sample, complex_normal, normal
 from pullback.ops.shape import reshape, sum_, sum_to, transpose
 from pullback.ops.table import Op, linear
-from pullback.values.shape import Spec, broadcast_shapes
+from pullback.values.shape import Shape, Spec, broadcast_shapes
 
 __all__ = ["dot", "matmul", "matrix_transpose", "mm", "mv", "outer"]
 
@@ -61,6 +63,20 @@ def _matmul_batch(size: int, args: tuple[Any, ...], batched: tuple[bool, ...]) -
     return matmul(widen(a, batched[0]), widen(b, batched[1]))
 
 
+def _matmul_labels(a: Spec, b: Spec) -> tuple[Shape, Shape, Shape]:
+    """An axis of length 1 that is repeated has a label of its own, a sum of one term."""
+    rank = max(len(a.shape), len(b.shape)) - 2
+    lengths = broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    own = itertools.count(rank + 3)
+
+    def lead(x: Spec) -> Shape:
+        first = rank - (len(x.shape) - 2)
+        return tuple(next(own) if n != lengths[label] else label for label, n in enumerate(x.shape[:-2], first))
+
+    rows, inner, columns = rank, rank + 1, rank + 2
+    return (*lead(a), rows, inner), (*lead(b), inner, columns), (*range(rank), rows, columns)
+
+
 matmul: Op = linear(
     "matmul",
     np.matmul,
@@ -68,6 +84,7 @@ matmul: Op = linear(
     lambda g, _y, a, b: sum_to(matmul(_swap(a), g), b.shape),
     shape=_matmul_shape,
     batch=_matmul_batch,
+    lower=Product(_matmul_labels),
     samples=[
         Sample(normal(2, 3), normal(3, 4)),
         Sample(normal(5, 2, 3), normal(5, 3, 4)),
@@ -92,6 +109,7 @@ mm: Op = linear(
     lambda g, _y, a, _b: mm(transpose(a, axes=(1, 0)), g),
     shape=_mm_shape,
     batch=_matmul_batch,
+    lower=Product(lambda _a, _b: ((0, 1), (1, 2), (0, 2))),
     samples=[Sample(normal(2, 3), normal(3, 4)), Sample(complex_normal(2, 3), complex_normal(3, 2))],
     doc="The product of two matrices.",
 )
@@ -122,6 +140,7 @@ mv: Op = linear(
     lambda g, _y, a, _b: mv(transpose(a, axes=(1, 0)), g),
     shape=_mv_shape,
     batch=_mv_batch,
+    lower=Product(lambda _a, _b: ((0, 1), (1,), (0,))),
     samples=[Sample(normal(2, 3), normal(3)), Sample(complex_normal(2, 3), complex_normal(3))],
     doc="The product of a matrix and a vector.",
 )
@@ -149,6 +168,7 @@ dot = linear(
     lambda g, _y, a, _b: g * a,
     shape=_dot_shape,
     batch=_dot_batch,
+    lower=Product(lambda _a, _b: ((0,), (0,), ())),
     samples=[Sample(normal(3), normal(3)), Sample(complex_normal(3), complex_normal(3))],
     doc="The sum of the products of two vectors' elements, without conjugation.",
 )

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from pullback.ops.cast import cast, conj, real, real_of
-from pullback.ops.compare import equal, isnan, logical_or
-from pullback.ops.elementwise import share, where
+from pullback.ops.compare import equal, isfinite, isnan, logical_or
+from pullback.ops.elementwise import exp, log, share, sqrt, where
 from pullback.ops.fused import plain
+from pullback.ops.lowering import Expansion, Fold, Lowering
 from pullback.ops.samples import Sample, boolean, complex_normal, exactly, normal, spread
+from pullback.ops.scalars import truth
 from pullback.ops.scan import cumprod, delayed
 from pullback.ops.shape import inverse, reduced, reduction_batch, reshape, spread_over, sum_, transpose
 from pullback.ops.table import Op, general, linear, nondifferentiable
@@ -71,12 +73,18 @@ def _mean(x: Any, axis: Shape, keepdims: Any) -> Any:
     return y.astype(x.dtype) if half else y
 
 
+def _mean_of_sum(x: Any, axis: Shape, keepdims: bool) -> Any:
+    size = _size(x.shape, axis)
+    return sum_(x, axis=axis, keepdims=keepdims) / size if size else NotImplemented
+
+
 mean: Op = linear(
     "mean",
     _mean,
     lambda g, _y, x, axis, keepdims: spread_over(g / _size(x.shape, axis), x.shape, axis, keepdims),
     shape=_kept,
     batch=reduction_batch(lambda: mean),
+    lower=Expansion(_mean_of_sum),
     samples=_along(normal),
     doc="The mean over `axis`; NaN of nothing.",
 )
@@ -114,6 +122,7 @@ prod: Op = general(
     jvp=lambda tangents, _y, x, axis, keepdims: sum_(tangents[0] * _others(x, axis), axis=axis, keepdims=keepdims),
     shape=_kept,
     batch=reduction_batch(lambda: prod),
+    lower=Fold("mul"),
     samples=[
         *_along(normal),
         Sample(exactly([2.0, 0.0, 3.0], [0.0, 0.0, 5.0], [0.0, 0.0, 0.0]), axis=(1,), keepdims=False),
@@ -125,7 +134,7 @@ prod: Op = general(
 # Extrema
 
 
-def _extremum(name: str, function: np.ufunc, doc: str) -> Op:
+def _extremum(name: str, function: np.ufunc, lower: Lowering, doc: str) -> Op:
     def shares(y: Any, x: Any, axis: Shape, keepdims: bool) -> Any:
         """1 over the number of winners where x is one, 0 elsewhere."""
         wins = cast(logical_or(equal(x, spread_over(y, x.shape, axis, keepdims)), isnan(x)), dtype=x.dtype)
@@ -151,38 +160,48 @@ def _extremum(name: str, function: np.ufunc, doc: str) -> Op:
         jvp=jvp,
         shape=_kept,
         batch=reduction_batch(lambda: op),
+        lower=lower,
         samples=_along(spread),
         doc=f"{doc} over `axis`, NaN if one is there; equal winners share the gradient evenly, and so do NaNs.",
     )
     return op
 
 
-amax = _extremum("amax", np.maximum, "The largest element")
-amin = _extremum("amin", np.minimum, "The smallest element")
+amax = _extremum("amax", np.maximum, Fold("max"), "The largest element")
+amin = _extremum("amin", np.minimum, Fold("min"), "The smallest element")
 
 
-def _index_op(name: str, function: Any, doc: str) -> Op:
+def _index_op(name: str, function: Any, extremum: Op, doc: str) -> Op:
+    def first(x: Any, axis: int, keepdims: bool) -> Any:
+        """The least index of those that win."""
+        wins = logical_or(equal(x, extremum(x, axis=(axis,), keepdims=True)), isnan(x))
+        n = x.shape[axis]
+        place = np.arange(n).reshape([n if i == axis else 1 for i in range(len(x.shape))])
+        return amin(where(wins, place, n), axis=(axis,), keepdims=keepdims)
+
     op = nondifferentiable(
         name,
         lambda x, axis, keepdims: function(x, axis=axis, keepdims=keepdims),
         shape=lambda x, axis, keepdims: Spec(reduced(x.shape, (axis,), keepdims), np.dtype(np.int64)),
         batch=lambda size, args, batched, axis, keepdims: op(*args, axis=axis + 1, keepdims=keepdims),
+        lower=Expansion(first),
         samples=[Sample(spread(2, 3), axis=1, keepdims=False), Sample(spread(2, 3), axis=0, keepdims=True)],
         doc=f"{doc} along the one `axis` (an integer): the first of equals, the first NaN if there is one.",
     )
     return op
 
 
-argmax = _index_op("argmax", np.argmax, "Where the largest element is")
-argmin = _index_op("argmin", np.argmin, "Where the smallest element is")
+argmax = _index_op("argmax", np.argmax, amax, "Where the largest element is")
+argmin = _index_op("argmin", np.argmin, amin, "Where the smallest element is")
 
 
-def _counting(name: str, evaluate: Any, dtype: Any, doc: str) -> Op:
+def _counting(name: str, evaluate: Any, dtype: Any, lower: Lowering, doc: str) -> Op:
     op = nondifferentiable(
         name,
         evaluate,
         shape=lambda x, axis, keepdims: Spec(reduced(x.shape, axis, keepdims), np.dtype(dtype)),
         batch=reduction_batch(lambda: op),
+        lower=lower,
         samples=[*_along(boolean), Sample(np.array([[0.0, 1.5], [0.0, 0.0]]), axis=(1,), keepdims=False)],
         doc=doc,
     )
@@ -193,18 +212,21 @@ any_ = _counting(
     "any",
     lambda x, axis, keepdims: np.logical_or.reduce(x, axis=axis, keepdims=keepdims),
     bool,
+    Fold("or", truth),
     "Whether an element over `axis` is not 0.",
 )
 all_ = _counting(
     "all",
     lambda x, axis, keepdims: np.logical_and.reduce(x, axis=axis, keepdims=keepdims),
     bool,
+    Fold("and", truth),
     "Whether no element over `axis` is 0.",
 )
 count_nonzero = _counting(
     "count_nonzero",
     lambda x, axis, keepdims: np.add.reduce(np.not_equal(x, 0), axis=axis, keepdims=keepdims, dtype=np.int64),
     np.int64,
+    Fold("add", lambda b, x: b.cast(truth(b, x), np.int64)),
     "How many elements over `axis` are not 0.",
 )
 
@@ -221,6 +243,15 @@ def _logsumexp(x: Any, axis: Shape, keepdims: Any) -> Any:
     return y if keepdims else y.reshape(reduced(x.shape, axis, False))[()]
 
 
+def _logsumexp_in_ops(x: Any, axis: Shape, keepdims: bool) -> Any:
+    if not _size(x.shape, axis):
+        return NotImplemented
+    top = amax(x, axis=axis, keepdims=True)
+    top = where(isfinite(top), top, 0.0)
+    y = log(sum_(exp(x - top), axis=axis, keepdims=True)) + top
+    return y if keepdims else reshape(y, shape=reduced(x.shape, axis, False))
+
+
 def _softmax(y: Any, x: Any, axis: Shape, keepdims: bool) -> Any:
     return share(x, spread_over(y, x.shape, axis, keepdims))
 
@@ -234,6 +265,7 @@ logsumexp: Op = general(
     ),
     shape=_kept,
     batch=reduction_batch(lambda: logsumexp),
+    lower=Expansion(_logsumexp_in_ops),
     samples=[*_along(normal), Sample(exactly([-np.inf, 1.0], [2.0, -np.inf]), axis=(1,), keepdims=False)],
     doc="log(sum(exp(x))) over `axis` without overflow; where every x is -inf it is -inf and its slopes are 0.",
 )
@@ -262,6 +294,17 @@ def _norm(x: Any, axis: Shape, keepdims: Any) -> Any:
 
 def _centred(x: Any, axis: Shape) -> Any:
     return x - mean(x, axis=axis, keepdims=True)
+
+
+def _var_in_ops(x: Any, axis: Shape, correction: float, keepdims: bool) -> Any:
+    if x.dtype.kind == "c" or not _size(x.shape, axis):
+        return NotImplemented
+    d = _centred(x, axis)
+    return sum_(d * d, axis=axis, keepdims=keepdims) / _free(x.shape, axis, correction)
+
+
+def _norm_in_ops(x: Any, axis: Shape, keepdims: bool) -> Any:
+    return NotImplemented if x.dtype.kind == "c" else sqrt(sum_(x * x, axis=axis, keepdims=keepdims))
 
 
 def _inner(a: Any, b: Any, axis: Shape, keepdims: bool) -> Any:
@@ -295,6 +338,7 @@ var: Op = general(
     jvp=_var_jvp,
     shape=_real_kept,
     batch=reduction_batch(lambda: var),
+    lower=Expansion(_var_in_ops),
     samples=[
         Sample(normal(2, 3), axis=(0, 1), correction=1, keepdims=False),
         Sample(normal(2, 3), axis=(1,), correction=0, keepdims=True),
@@ -321,6 +365,7 @@ std: Op = general(
     jvp=_std_jvp,
     shape=_real_kept,
     batch=reduction_batch(lambda: std),
+    lower=Expansion(lambda x, **params: sqrt(var(x, **params))),
     samples=[
         Sample(normal(2, 3), axis=(0, 1), correction=1, keepdims=False),
         Sample(normal(2, 3), axis=(1,), correction=0, keepdims=True),
@@ -335,6 +380,7 @@ norm: Op = general(
     jvp=lambda tangents, y, x, axis, keepdims: _inner(x, tangents[0], axis, keepdims) / _nonzero(y),
     shape=_real_kept,
     batch=reduction_batch(lambda: norm),
+    lower=Expansion(_norm_in_ops),
     samples=[*_along(normal), Sample(complex_normal(2, 3), axis=(1,), keepdims=False)],
     title="LinalgVectorNormBackward0",
     doc="The Euclidean length over `axis`, √(sum of |x|²); subgradient 0 at 0.",

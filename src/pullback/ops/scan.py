@@ -9,6 +9,7 @@ import numpy as np
 from pullback.ops.elementwise import share, sub
 from pullback.ops.fused import plain
 from pullback.ops.index import slice_, take_along
+from pullback.ops.lowering import Scan
 from pullback.ops.samples import Sample, exactly, normal, spread, unit
 from pullback.ops.shape import concatenate, with_batch
 from pullback.ops.table import Op, general, linear, nondifferentiable, same_shape
@@ -59,6 +60,7 @@ cumsum: Op = linear(
     lambda g, _y, _x, axis, reverse=False: cumsum(g, axis=axis, reverse=not reverse),
     shape=same_shape,
     batch=lambda size, args, batched, axis, reverse=False: cumsum(*args, axis=axis + 1, reverse=reverse),
+    lower=Scan("add"),
     samples=[Sample(normal(2, 3), axis=0), Sample(normal(2, 3), axis=1, reverse=True)],
     doc="Running sums along `axis`.",
 )
@@ -151,6 +153,7 @@ cumprod: Op = general(
     ),
     shape=same_shape,
     batch=lambda size, args, batched, axis, reverse=False: cumprod(*args, axis=axis + 1, reverse=reverse),
+    lower=Scan("mul"),
     samples=[
         Sample(normal(2, 3), axis=0),
         Sample(normal(2, 3), axis=1, reverse=True),

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pullback.ops import movement
+from pullback.ops.lowering import Fold
 from pullback.ops.samples import Sample, normal
 from pullback.ops.table import Op, general, linear
 from pullback.values.shape import Shape, Spec
@@ -26,6 +28,7 @@ reshape: Op = linear(
     lambda g, _y, x, shape: reshape(g, shape=x.shape),
     shape=lambda x, shape: Spec(shape, x.dtype),
     batch=lambda size, args, batched, shape: reshape(args[0], shape=(size, *shape)),
+    lower=movement.reshape,
     samples=[Sample(normal(2, 3), shape=(3, 2)), Sample(normal(2, 3), shape=(6,)), Sample(normal(1, 1), shape=())],
     title="ViewBackward0",
     writeback=_writeback_reshape,
@@ -47,6 +50,7 @@ transpose: Op = linear(
     lambda g, _y, _x, axes: transpose(g, axes=inverse(axes)),
     shape=lambda x, axes: Spec(tuple(x.shape[a] for a in axes), x.dtype),
     batch=lambda size, args, batched, axes: transpose(args[0], axes=(0, *(a + 1 for a in axes))),
+    lower=movement.transpose,
     samples=[Sample(normal(2, 3), axes=(1, 0)), Sample(normal(2, 3, 4), axes=(2, 0, 1))],
     title="PermuteBackward0",
     writeback=lambda parent, new, axes: (transpose, (new,), {"axes": inverse(axes)}),
@@ -74,6 +78,7 @@ broadcast_to = linear(
     lambda g, _y, x, shape: sum_to(g, x.shape),
     shape=lambda x, shape: Spec(shape, x.dtype),
     batch=_broadcast_batch,
+    lower=movement.broadcast,
     samples=[
         Sample(normal(3), shape=(2, 3)),
         Sample(normal(2, 1), shape=(2, 3)),
@@ -117,6 +122,7 @@ sum_: Op = linear(
     lambda g, _y, x, axis, keepdims: spread_over(g, x.shape, axis, keepdims),
     shape=lambda x, axis, keepdims: Spec(reduced(x.shape, axis, keepdims), x.dtype),
     batch=reduction_batch(lambda: sum_),
+    lower=Fold("add"),
     samples=[
         Sample(normal(2, 3), axis=(0, 1), keepdims=False),
         Sample(normal(2, 3), axis=(1,), keepdims=False),
@@ -155,6 +161,7 @@ flip: Op = linear(
     lambda g, _y, _x, axis: flip(g, axis=axis),
     shape=lambda x, axis: x,
     batch=lambda size, args, batched, axis: flip(*args, axis=tuple(a + 1 for a in axis)),
+    lower=movement.flip,
     samples=[Sample(normal(2, 3), axis=(1,)), Sample(normal(2, 3), axis=(0, 1))],
     doc="x with the order along `axis` reversed.",
 )
@@ -164,6 +171,7 @@ roll: Op = linear(
     lambda g, _y, _x, shift, axis: roll(g, shift=tuple(-s for s in shift), axis=axis),
     shape=lambda x, shift, axis: x,
     batch=lambda size, args, batched, shift, axis: roll(*args, shift=shift, axis=tuple(a + 1 for a in axis)),
+    lower=movement.roll,
     samples=[Sample(normal(2, 3), shift=(1,), axis=(1,)), Sample(normal(2, 3), shift=(1, -2), axis=(0, 1))],
     doc="x rotated by `shift` along `axis`.",
 )
@@ -200,6 +208,7 @@ pad: Op = general(
     jvp=lambda tangents, _y, _x, widths, value: _padded(tangents[0], widths, 1),
     shape=_pad_shape,
     batch=lambda size, args, batched, widths, value: pad(*args, widths=((0, 0), *widths), value=value),
+    lower=movement.pad,
     samples=[
         Sample(normal(2, 3), widths=((1, 0), (2, 1)), value=0.0),
         Sample(normal(3, 4), widths=((-1, 2), (0, -2)), value=1.5),
@@ -230,6 +239,7 @@ concatenate: Op = linear(
     shape=_concatenate_shape,
     batch=lambda size, args, batched, axis: concatenate(*with_batch(size, args, batched), axis=axis + 1),
     joint=True,
+    lower=movement.concatenate,
     samples=[Sample(normal(2, 3), normal(1, 3), axis=0), Sample(normal(2, 1), normal(2, 3), normal(2, 2), axis=1)],
     title="CatBackward0",
     doc="Operands joined along the existing axis `axis`.",
@@ -256,6 +266,7 @@ split: Op = linear(
     shape=_split_shape,
     several=True,
     batch=lambda size, args, batched, sizes, axis: split(*args, sizes=sizes, axis=axis + 1),
+    lower=movement.split,
     samples=[Sample(normal(2, 3), sizes=(1, 2), axis=1), Sample(normal(4, 2), sizes=(1, 2, 1), axis=0)],
     doc="x cut along `axis` into parts of the given sizes.",
 )
@@ -272,6 +283,7 @@ unbind: Op = linear(
     shape=_unbind_shape,
     several=True,
     batch=lambda size, args, batched, axis: unbind(*args, axis=axis + 1),
+    lower=movement.unbind,
     samples=[Sample(normal(2, 3), axis=0), Sample(normal(2, 3), axis=1), Sample(normal(2), axis=0)],
     doc="The slices of x along `axis`.",
 )
@@ -284,6 +296,7 @@ stack: Op = linear(
     ),
     batch=lambda size, args, batched, axis: stack(*with_batch(size, args, batched), axis=axis + 1),
     joint=True,
+    lower=movement.stack,
     samples=[Sample(normal(2, 3), normal(2, 3), axis=0), Sample(normal(2), normal(2), normal(2), axis=1)],
     doc="Operands of one shape joined along a new axis `axis`.",
 )

@@ -14,6 +14,7 @@ import numpy as np
 
 from pullback.ops.elementwise import exp
 from pullback.ops.samples import Sample, normal, unit
+from pullback.ops.scalars import floating, function
 from pullback.ops.table import elementwise
 
 _SMALL: Final = 0.46875  # below it erf is approximated, above it erfc
@@ -179,10 +180,35 @@ def _erfinv(x: Any) -> Any:
     return np.copysign(y, x)
 
 
+def _polynomial(x: Any, coefficients: tuple[float, ...]) -> Any:
+    total = x * coefficients[0] + coefficients[1]
+    for c in coefficients[2:]:
+        total = total * x + c
+    return total
+
+
+def _erfinv_lowered(b: Any, x: Any) -> Any:
+    """The steps of `_erfinv`, for one element."""
+    x = b.cast(x, np.float64)
+    size = b.abs(x)
+    s = b.where(size < 1, size, 0)
+    w = -b.call("log", (1 - s) * (1 + s))
+    root = b.sqrt(w)
+    far = b.where(root < 4, s * _polynomial(b.minimum(root, 4) - 3, _INVERSE_FAR), root - 0.25)
+    y = b.where(w < 5, s * _polynomial(b.minimum(w, 5) - 2.5, _INVERSE_NEAR), far)
+    for _ in range(4):
+        error = b.where(s > 0.5, (1 - s) - b.call("erfc", y), b.call("erf", y) - s)
+        step = error / (b.call("exp", -y * y) * _SLOPE)
+        y = y - step / (y * step + 1)
+    edge = b.where(b.equal(size, 1), b.constant(math.inf, x.dtype), math.nan)
+    return b.copysign(b.where(size < 1, y, edge), x)
+
+
 erf = elementwise(
     "erf",
     _in_float64(_erf),
     lambda g, _y, x: g * (_SLOPE * exp(-x * x)),
+    lower=function("erf"),
     samples=[Sample(normal(2, 3))],
     doc="The error function, 2/√π times the integral of exp(-t²) from 0 to x.",
 )
@@ -190,6 +216,7 @@ erfc = elementwise(
     "erfc",
     _in_float64(_erfc),
     lambda g, _y, x: g * (-_SLOPE * exp(-x * x)),
+    lower=function("erfc"),
     samples=[Sample(normal(2, 3))],
     doc="1 - erf(x), accurate where that is small.",
 )
@@ -197,6 +224,7 @@ erfinv = elementwise(
     "erfinv",
     _in_float64(_erfinv),
     lambda g, y, _x: g * (exp(y * y) * (1 / _SLOPE)),
+    lower=floating(_erfinv_lowered),
     samples=[Sample(unit(2, 3))],
     doc="The x with erf(x) the operand; ±∞ at ±1, NaN beyond.",
 )

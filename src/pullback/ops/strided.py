@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from pullback.ops import movement
 from pullback.ops.cast import conj, real_of
 from pullback.ops.index import scatter_add
 from pullback.ops.samples import Sample, complex_normal, normal
 from pullback.ops.shape import reshape, with_batch
-from pullback.ops.table import Op, linear
+from pullback.ops.table import UNSUPPORTED, Op, linear
 from pullback.values.shape import Shape, Spec
 
 __all__ = ["as_strided", "overlap_add", "places", "view_as_complex", "view_as_real", "windows"]
@@ -78,6 +79,7 @@ as_strided: Op = linear(
     batch=lambda size, args, batched, shape, strides, offset: as_strided(
         *args, shape=(size, *shape), strides=(math.prod(args[0].shape[1:]), *strides), offset=offset
     ),
+    lower=movement.as_strided,
     samples=[
         Sample(normal(3, 3), shape=(2, 2), strides=(1, 2), offset=1),
         Sample(normal(16), shape=(2, 2, 3), strides=(1, 0, 7), offset=0),
@@ -124,6 +126,7 @@ as_strided_update: Op = linear(
         offset=offset,
     ),
     joint=True,
+    lower=movement.as_strided_update,
     samples=[
         Sample(normal(3, 3), normal(2, 2), shape=(2, 2), strides=(1, 3), offset=1),
         Sample(normal(6), normal(2, 3), shape=(2, 3), strides=(1, 2), offset=0),
@@ -152,6 +155,7 @@ windows: Op = linear(
     lambda g, _y, x, axis, size, step: overlap_add(g, axis=axis, step=step, length=x.shape[axis]),
     shape=_windows_shape,
     batch=lambda size_, args, batched, axis, size, step: windows(*args, axis=axis + 1, size=size, step=step),
+    lower=movement.windows,
     samples=[
         Sample(normal(6), axis=0, size=3, step=1),
         Sample(normal(7, 2), axis=0, size=3, step=2),
@@ -189,6 +193,7 @@ overlap_add: Op = linear(
     lambda g, _y, x, axis, step, length: _windows_like(g, x.shape, axis, step),
     shape=_overlap_add_shape,
     batch=lambda size, args, batched, axis, step, length: overlap_add(*args, axis=axis + 1, step=step, length=length),
+    lower=movement.overlap_add,
     samples=[
         Sample(normal(4, 3), axis=0, step=1, length=6),
         Sample(normal(3, 2, 3), axis=0, step=2, length=8),
@@ -226,6 +231,7 @@ view_as_complex: Op = linear(
     lambda g, _y, _x: view_as_real(conj(g)),
     shape=lambda x: Spec(x.shape[:-1], np.result_type(x.dtype, np.complex64)),
     batch=lambda size, args, batched: view_as_complex(*args),
+    lower=UNSUPPORTED("complex numbers are computed by NumPy"),
     samples=[Sample(normal(3, 2)), Sample(normal(2))],
     writeback=lambda parent, new: (view_as_real, (new,), {}),
     doc="The complex numbers x[..., 0] + x[..., 1]·i of a real x whose last axis has length 2; a view.",
@@ -236,6 +242,7 @@ view_as_real: Op = linear(
     lambda g, _y, _x: view_as_complex(g),
     shape=lambda x: Spec((*x.shape, 2), real_of(x).dtype),
     batch=lambda size, args, batched: view_as_real(*args),
+    lower=UNSUPPORTED("complex numbers are computed by NumPy"),
     samples=[Sample(complex_normal(3)), Sample(complex_normal(2, 1))],
     writeback=lambda parent, new: (view_as_complex, (new,), {}),
     doc="The real and imaginary parts of a complex x, as a new last axis of length 2; a view.",

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from pullback.ops.lowering import Lowering
 from pullback.values.shape import Spec, broadcast_shapes, spec_of
 
 __all__ = [
@@ -81,7 +82,7 @@ class Op:
                 gives None for what it leaves to the partials, which remain the definition.
     joint       a linear op that is linear in all its operands together (add, concatenate) and not in each (matmul).
     batch       batching rule, `(size, args, batched, **params) -> result`, the batch being axis 0 throughout.
-    lower       native lowering.
+    lower       native lowering, see `ops.lowering`.
     several     it has several results: `evaluate` gives a tuple, `shape` a list, and the cotangent is a tuple, with
                 None where nothing arrived.
     masks       it selects: the cotangent of what it did not take is an exact 0, and stays 0 whatever the slopes further
@@ -130,7 +131,7 @@ class Op:
         rules: tuple[Rule | None, ...] | Rule | Unsupported,
         jvp: Rule | Unsupported | None = None,
         joint: bool = False,
-        lower: Rule | Unsupported = NOT_LOWERED,
+        lower: Lowering | Unsupported = NOT_LOWERED,
         title: str | None = None,
         writeback: Rule | None = None,
         masks: bool = False,
@@ -291,6 +292,7 @@ def elementwise(
     shape: Rule = elementwise_shape,
     masks: bool = False,
     kernel: Rule | None = None,
+    lower: Lowering | Unsupported = NOT_LOWERED,
 ) -> Op:
     """Enter an elementwise op: `partials[i](g, y, *xs, **params)` is g·∂y/∂x_i."""
     op = Op(
@@ -305,6 +307,7 @@ def elementwise(
         title=title,
         masks=masks,
         kernel=kernel,
+        lower=lower,
     )
     op.batch = _elementwise_batch(op)
     return op
@@ -323,6 +326,7 @@ def linear(
     several: bool = False,
     title: str | None = None,
     writeback: Rule | None = None,
+    lower: Lowering | Unsupported = NOT_LOWERED,
 ) -> Op:
     """Enter an op that is linear in each operand that has a transpose (or in all of them together: `joint`).
 
@@ -341,6 +345,7 @@ def linear(
         several=several,
         title=title,
         writeback=writeback,
+        lower=lower,
     )
 
 
@@ -357,6 +362,7 @@ def general(
     title: str | None = None,
     masks: bool = False,
     several: bool = False,
+    lower: Lowering | Unsupported = NOT_LOWERED,
 ) -> Op:
     """Enter an op by a `vjp(g, y, *xs, **params)` and a `jvp(tangents, y, *xs, **params)`.
 
@@ -375,11 +381,19 @@ def general(
         title=title,
         masks=masks,
         several=several,
+        lower=lower,
     )
 
 
 def nondifferentiable(
-    name: str, evaluate: Rule, *, samples: Sequence[Any], doc: str, shape: Rule | None = None, batch: Rule | None = None
+    name: str,
+    evaluate: Rule,
+    *,
+    samples: Sequence[Any],
+    doc: str,
+    shape: Rule | None = None,
+    batch: Rule | None = None,
+    lower: Lowering | Unsupported = NOT_LOWERED,
 ) -> Op:
     """Enter an op whose result is not a function to differentiate (a comparison, an index); elementwise if no shape."""
     op = Op(
@@ -391,6 +405,7 @@ def nondifferentiable(
         samples=samples,
         doc=doc,
         rules=UNSUPPORTED(f"{name} has no derivative: its result does not vary continuously with its operands"),
+        lower=lower,
     )
     if batch is None:
         op.batch = _elementwise_batch(op)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pullback.ops import window_lowerings as lowerings
 from pullback.ops.samples import Sample, integers, normal, spread
 from pullback.ops.shape import with_batch
 from pullback.ops.table import Op, linear, nondifferentiable
@@ -127,6 +128,7 @@ unfold: Op = linear(
     lambda g, _y, x, window: fold(g, window=window, size=_divided(x.shape, window)[1]),
     shape=_unfold_shape,
     batch=lambda size, args, batched, window: unfold(*args, window=window),
+    lower=lowerings.unfold,
     samples=[Sample(normal(*shape), window=window) for shape, window in _WINDOWS],
     title="Im2ColBackward0",
     doc="Windows over the trailing axes: x (*, *size) as (*, *kernel, *out), 0 in the padding.",
@@ -137,6 +139,7 @@ fold: Op = linear(
     lambda g, _y, _x, window, size: unfold(g, window=window),
     shape=lambda y, window, size: Spec((*y.shape[: len(y.shape) - 2 * len(size)], *size), y.dtype),
     batch=lambda count, args, batched, window, size: fold(*args, window=window, size=size),
+    lower=lowerings.fold,
     samples=[
         Sample(normal(*_unfold_shape(Spec(shape, np.dtype(float)), window).shape), window=window, size=shape[-n:])
         for shape, window in _WINDOWS
@@ -238,6 +241,7 @@ window_argmax: Op = nondifferentiable(
     _largest,
     shape=lambda x, window: Spec(_reduced(x, window), _offset_type(window)),
     batch=lambda size, args, batched, window: window_argmax(*args, window=window),
+    lower=lowerings.window_argmax,
     samples=[Sample(spread(*shape), window=window) for shape, window in _MAXIMA],
     doc="The offset of the largest element of each window, counted along the kernel: the first of equals, a NaN if "
     "there is one.",
@@ -249,6 +253,7 @@ window_pick: Op = linear(
     None,
     shape=lambda x, which, window: Spec(which.shape, x.dtype),
     batch=lambda size, args, batched, window: window_pick(*with_batch(size, args, batched), window=window),
+    lower=lowerings.window_pick,
     samples=[
         Sample(
             normal(*shape),
@@ -269,6 +274,7 @@ window_place: Op = linear(
     batch=lambda count, args, batched, window, size: window_place(
         *with_batch(count, args, batched), window=window, size=size
     ),
+    lower=lowerings.window_place,
     samples=[
         Sample(
             normal(*_reduced(Spec(shape, np.dtype(float)), window)),
@@ -297,6 +303,7 @@ window_index: Op = nondifferentiable(
     _index,
     shape=lambda which, window, size: Spec(which.shape, np.dtype(np.int64)),
     batch=lambda count, args, batched, window, size: window_index(*args, window=window, size=size),
+    lower=lowerings.window_index,
     samples=[
         Sample(
             integers(math.prod(window.kernel), *_reduced(Spec(shape, np.dtype(float)), window)),
