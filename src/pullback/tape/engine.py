@@ -215,6 +215,10 @@ def accumulate_into_leaves(arrived: Arrived, create_graph: bool) -> None:
     An existing `.grad` is added to in place, unless the sum is to be differentiated itself.
     """
     leaves, owned, _ = arrived
+    tracer = modes.tracer
+    if tracer is not None:
+        for leaf in leaves:
+            tracer.reads_grad(leaf)
     for leaf, g in leaves.items():
         current = leaf._grad
         if current is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import os
+import sys
 from typing import NamedTuple
 
 __all__ = ["Location", "is_internal"]
@@ -33,6 +34,14 @@ class Location(NamedTuple):
     @property
     def source(self) -> str:
         return linecache.getline(self.file, self.line).strip()
+
+    @classmethod
+    def here(cls) -> Location:
+        """The line of the user's that led here."""
+        frame = sys._getframe(1)
+        while is_internal[frame.f_code.co_filename] and frame.f_back is not None:
+            frame = frame.f_back
+        return cls(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
 
     def __str__(self) -> str:
         source = self.source

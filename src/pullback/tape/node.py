@@ -26,7 +26,7 @@ from pullback.ops.table import NONE, SPEC, VALUE, Op
 from pullback.tape.hooks import HookHandle
 from pullback.tape.location import Location, is_internal
 from pullback.tape.memory import Lent, earlier, keep, version_of
-from pullback.tape.state import modes
+from pullback.tape.state import TRACING, modes
 from pullback.values.shape import Shape, Spec, broadcast_shapes, spec_of
 
 __all__ = [
@@ -103,6 +103,7 @@ class Handle:
     _lent     the parts of this memory that nodes read, `_earlier` values of it that nodes still read.
     _view     for a view: `(parent, op, params)`, how it was made.
     _views    weak references to the views of this base.
+    _made     the tracer that it was made under: a compiled function's own, none of the state it finds.
     _hooks    called with the gradient that arrives; a result takes its place. `_after`: called when `.grad` has it.
     """
 
@@ -116,6 +117,7 @@ class Handle:
     _view: tuple[Handle, Op, dict[str, Any]] | None = None
     _views: list[weakref.ref[Handle]] | None = None
     _grad: Handle | None = None
+    _made: Any = None
     _hooks: dict[int, Callable[[Any], Any]] | None = None
     _after: dict[int, Callable[[Any], Any]] | None = None
 
@@ -146,6 +148,12 @@ class Handle:
         if fast != 2:
             if fast:
                 return wrap(op.evaluate(*[a._value if isinstance(a, Handle) else a for a in args], **params))
+            tracer = modes.tracer
+            if tracer is not None:
+                for arg in args:
+                    if isinstance(arg, Handle):
+                        tracer.lift(arg)
+                return NotImplemented
             taped = modes.session is not None and modes.grad and not modes.depth
             if not taped:
                 return NotImplemented
@@ -212,6 +220,8 @@ def new_handle(value: Any, node: Node | LeafMark | None = None) -> Any:
     handle._base = None
     if node is not None:
         handle._node = node
+    if TRACING and modes.tracer is not None:
+        handle._made = modes.tracer
     return handle
 
 
@@ -279,7 +289,7 @@ class Node:
     versions: tuple[int, ...] | None
     params: dict[str, Any]
     shapes: tuple[Shape, ...] | None  # of the operands, where they were broadcast
-    output: tuple[weakref.ref[Handle], int] | None  # whose memory `saved[0]` is, and its version
+    output: tuple[Callable[[], Handle | None], int] | None  # whose memory `saved[0]` is, and its version
     hooks: dict[int, Callable[[Any], Any]] | None
     level: int
     seq: int  # the record number: higher than those of the operands
@@ -399,7 +409,7 @@ class Node:
         if self.output is not None:
             ref, version = self.output
             holder = ref()
-            if holder is not None and holder._version != version:
+            if holder is not None and holder._version != version and isinstance(saved[0], np.ndarray | np.generic):
                 self._as_saved("its own result", holder, version)  # if it is still there: `saved[0]` is its memory
         return saved
 

@@ -74,7 +74,7 @@ def trace(f: Callable[..., Any], *args: Any) -> Trace:
         handles = []
         for leaf in leaves:
             source = to_handle(leaf)
-            symbol = graph.input(Spec(tuple(source.shape), source._value.dtype))
+            symbol = graph.input(Spec(tuple(source.shape), source._value.dtype), type(leaf) in (bool, int, float))
             is_leaf = type(source._node) is LeafMark
             handles.append(new_handle(symbol, leaf_mark(modes.depth) if is_leaf else None))
         given = [handle._value for handle in handles]

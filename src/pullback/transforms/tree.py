@@ -68,7 +68,7 @@ _LEAF = Tree(None, None, (), None)
 _PLAIN = {float, int, complex, bool, np.ndarray, np.float64, np.float32}  # known to be leaves
 
 
-def _open(x: Any) -> tuple[list[Any], Any, Rebuild] | None:
+def _open(x: Any, registered: bool = True) -> tuple[list[Any], Any, Rebuild] | None:
     """The children of a container, what else is needed to rebuild it, and how; None for a leaf."""
     if x is None:
         return [], None, lambda rest, children: None
@@ -82,8 +82,10 @@ def _open(x: Any) -> tuple[list[Any], Any, Rebuild] | None:
         return [x[key] for key in keys], (keys, tuple(x)), _rebuild_ordered if kind is OrderedDict else _rebuild_dict
     if isinstance(x, tuple) and hasattr(x, "_fields"):
         return list(x), kind, lambda rest, children: rest(*children)
-    for registered, flat, rebuild in _registry:
-        if isinstance(x, registered):
+    for kind, flat, rebuild in _registry:
+        if isinstance(x, kind):
+            if not registered:
+                return None
             children, rest = flat(x)
             return children, rest, rebuild
     if dataclasses.is_dataclass(x) and not isinstance(x, type):
@@ -121,21 +123,22 @@ def _rebuild_dataclass(rest: Any, children: list[Any]) -> Any:
     return copy
 
 
-def flatten(x: Any) -> tuple[list[Any], Tree]:
-    """The leaves of a nested container, in order, and its shape.
+def flatten(x: Any, registered: bool = True) -> tuple[list[Any], Tree]:
+    """The leaves of a nested container, in order, and its shape. What has registered itself is a leaf if not
+    `registered`.
 
     >>> leaves, tree = flatten({"a": [1, 2], "b": (3, None)})
     >>> leaves, tree.unflatten([10, 20, 30])
     ([1, 2, 3], {'a': [10, 20], 'b': (30, None)})
     """
-    opened = None if type(x) in _PLAIN or isinstance(x, Handle) else _open(x)
+    opened = None if type(x) in _PLAIN or isinstance(x, Handle) else _open(x, registered)
     if opened is None:
         return [x], _LEAF
     children, rest, rebuild = opened
     leaves: list[Any] = []
     trees = []
     for child in children:
-        found, tree = flatten(child)
+        found, tree = flatten(child, registered)
         leaves += found
         trees.append(tree)
     return leaves, Tree(type(x), rest, tuple(trees), rebuild)

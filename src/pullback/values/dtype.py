@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["DTYPES", "DType", "as_dtype", "default_dtype", "promote", "scalar_dtype", "set_default_dtype", "type_name"]
+__all__ = [
+    "DTYPES",
+    "DType",
+    "as_dtype",
+    "default_dtype",
+    "promote",
+    "scalar_dtype",
+    "set_default_dtype",
+    "type_name",
+    "when_default_changes",
+]
 
 
 class DType:
@@ -124,7 +135,12 @@ def set_default_dtype(dtype: Any) -> None:
     if not chosen.is_floating_point:
         raise TypeError(f"only floating-point types are supported as the default type, not {chosen!r}")
     _default.dtype = chosen.dtype
+    for tell in when_default_changes:
+        tell()
 
+
+when_default_changes: list[Callable[[], None]] = []
+"""What is called when a default dtype has been set: code may have been compiled for another one."""
 
 _COMPLEX_OF = {"float16": "complex64", "float32": "complex64", "float64": "complex128"}
 

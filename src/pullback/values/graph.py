@@ -6,25 +6,34 @@ graph being traced; the NumPy interpreter here (`Graph.__call__`) is the referen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from pullback.values.dtype import DType
 from pullback.values.shape import Shape, Spec, spec_of
 
 __all__ = ["Graph", "Instruction", "Symbol"]
 
+_NUMBERS = (bool, int, float, complex)
+
 
 class Symbol:
-    """A value of a graph: a number within it and a `Spec`."""
+    """A value of a graph: a number within it and a `Spec`.
 
-    __slots__ = ("graph", "index", "spec")
+    One that stands for a Python number is `weak`, and so is what comes of weak ones alone: it takes on the dtype of
+    what it meets, as the number would.
+    """
+
+    __slots__ = ("graph", "index", "spec", "weak")
     level = 0
 
-    def __init__(self, graph: Graph, index: int, spec: Spec) -> None:
+    def __init__(self, graph: Graph, index: int, spec: Spec, weak: bool = False) -> None:
         self.graph = graph
         self.index = index
         self.spec = spec
+        self.weak = weak
 
     @property
     def shape(self) -> Shape:
@@ -47,7 +56,10 @@ class Symbol:
 
     def bind(self, op: Any, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
         """Append `op` applied to payloads (symbols, arrays, numbers); return the symbol or symbols of its result."""
-        return self.graph.append(op, args, params)
+        result = self.graph.append(op, args, params)
+        if self.weak and op.is_elementwise and isinstance(result, Symbol):
+            result.weak = all(type(a) in _NUMBERS or (isinstance(a, Symbol) and a.weak) for a in args)
+        return result
 
 
 class Instruction:
@@ -62,16 +74,17 @@ class Instruction:
         self.outputs = outputs
 
     def __str__(self) -> str:
-        outputs = ", ".join(map(repr, self.outputs))
-        args = ", ".join(f"%{a.index}" if isinstance(a, Symbol) else _literal(a) for a in self.args)
-        params = "".join(f" {key}={value!r}" for key, value in self.params.items())
-        return f"{outputs} = {self.op.name}({args}){params}"
+        from pullback.values.printing import Printer
+
+        return Printer(exact=False).instruction(self)
 
 
-def _literal(value: Any) -> str:
-    if isinstance(value, np.ndarray | np.generic):
-        return f"{value.item()!r}:{value.dtype}" if value.size == 1 and value.ndim == 0 else f"const {spec_of(value)}"
-    return repr(value)
+def _kept(array: Any) -> Any:
+    """An array to keep, whatever its owner writes to his; one that is repeated along an axis is so still."""
+    if 0 not in array.strides or array.size <= 1:
+        return array.copy()
+    once = array[tuple([slice(None) if stride else slice(1) for stride in array.strides])]
+    return np.broadcast_to(once.copy(), array.shape)
 
 
 class Graph:
@@ -90,9 +103,10 @@ class Graph:
         self._count += 1
         return Symbol(self, self._count - 1, spec)
 
-    def input(self, spec: Spec) -> Symbol:
-        """A new input of the program."""
+    def input(self, spec: Spec, weak: bool = False) -> Symbol:
+        """A new input of the program; `weak`, if it is given Python numbers."""
         symbol = self._symbol(spec)
+        symbol.weak = weak
         self.inputs.append(symbol)
         return symbol
 
@@ -101,7 +115,8 @@ class Graph:
         for arg in args:
             if isinstance(arg, Symbol) and arg.graph is not self:
                 raise RuntimeError(f"{op.name}: {arg!r} belongs to another trace; return it from that one instead")
-        args = tuple(arg.copy() if isinstance(arg, np.ndarray) else arg for arg in args)
+        args = tuple(_kept(arg) if isinstance(arg, np.ndarray) else arg for arg in args)
+        params = {name: value.dtype if isinstance(value, DType) else value for name, value in params.items()}
         specs = op.shape(
             *(spec_of(a) if isinstance(a, Symbol | np.ndarray | np.generic) else a for a in args), **params
         )
@@ -109,6 +124,34 @@ class Graph:
         outputs = tuple(self._symbol(spec) for spec in (specs if many else [specs]))
         self.instructions.append(Instruction(op, args, params, outputs))
         return outputs if many else outputs[0]
+
+    def part(self, inputs: Sequence[Symbol], outputs: Sequence[Any]) -> Graph:
+        """A graph of its own that computes `outputs` from `inputs`, symbols of this one that it needs not compute.
+
+        Raises `ValueError` if the outputs depend on an input of this graph that is not among `inputs`.
+        """
+        new = Graph()
+        known: dict[Symbol, Any] = {symbol: new.input(symbol.spec, symbol.weak) for symbol in inputs}
+        needed = {out for out in outputs if isinstance(out, Symbol)} - set(known)
+        steps = []
+        for step in reversed(self.instructions):
+            if any(y in needed for y in step.outputs):
+                steps.append(step)
+                needed.difference_update(step.outputs)
+                needed.update(a for a in step.args if isinstance(a, Symbol) and a not in known)
+        if needed:
+            raise ValueError(f"the outputs depend on {sorted(s.index for s in needed)}, which are not among the inputs")
+
+        def read(value: Any) -> Any:
+            return known[value] if isinstance(value, Symbol) else value
+
+        for step in reversed(steps):
+            made = tuple([new._symbol(y.spec) for y in step.outputs])
+            for old, y in zip(step.outputs, made, strict=True):
+                known.setdefault(old, y)
+            new.instructions.append(Instruction(step.op, tuple(map(read, step.args)), step.params, made))
+        new.outputs = list(map(read, outputs))
+        return new
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         if len(arrays) != len(self.inputs):
@@ -125,6 +168,6 @@ class Graph:
         return tuple(map(read, self.outputs))
 
     def __str__(self) -> str:
-        head = ", ".join(map(repr, self.inputs))
-        tail = ", ".join(f"%{o.index}" if isinstance(o, Symbol) else _literal(o) for o in self.outputs)
-        return "\n".join([f"graph({head})", *(f"  {step}" for step in self.instructions), f"  return {tail}"])
+        from pullback.values.printing import Printer
+
+        return Printer(exact=False).graph(self)

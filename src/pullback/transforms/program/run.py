@@ -25,6 +25,7 @@ import numpy as np
 from pullback.tape.node import Handle, new_handle
 from pullback.tape.state import modes
 from pullback.tensor.conversion import primal
+from pullback.tensor.random import as_traced
 from pullback.transforms.program.stand_ins import holds_tensor, math_stand_in, numpy_stand_in
 
 __all__ = ["PROVIDERS", "as_program", "call", "copied", "standing_in"]
@@ -88,7 +89,7 @@ def standing_in(provider: Callable[[Any], Any]) -> Iterator[None]:
 
 
 def _argument(x: Any) -> Any:
-    return substitute(x) if type(x) in _ARGUMENTS else x
+    return substitute(x) if type(x) in _ARGUMENTS or modes.tracer is not None else x
 
 
 class Namespace(dict[str, Any]):
@@ -104,12 +105,18 @@ class Namespace(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         value = self.original[name]
+        if modes.tracer is not None:
+            modes.tracer.reads_name(self.original, name, value)
         return value if type(value) in _PLAIN or _run.memo is None else substitute(value)
 
     def flush(self) -> None:
         """Hand what the program has assigned to the original; for a NumPy program's Tensors their arrays."""
         for name in [name for name in self if name not in ("__builtins__", "__name__")]:
             value = self.pop(name)
+            if modes.tracer is not None:
+                modes.tracer.watches(self.original)
+                self.original[name] = value
+                continue
             arrays = modes.numpy or isinstance(self.original.get(name), np.ndarray)
             if arrays and isinstance(value, Handle) and (value := primal(value)) is None:
                 continue  # one of a batch has no numbers to keep
@@ -179,8 +186,12 @@ def _substitute(value: Any) -> Any:
             return found
     if kind is FunctionType:
         return _function(value)
+    if modes.tracer is not None and (source := as_traced(value)) is not None:
+        return source
     if kind is np.ndarray:
-        return new_handle(value) if modes.numpy and value.dtype.kind in "fc" else value
+        if not modes.numpy or value.dtype.kind not in "fc":
+            return value
+        return new_handle(value) if modes.tracer is None else modes.tracer.array(value)
     if isinstance(value, ModuleType):
         return _module(value)
     if kind is MethodType:
@@ -298,6 +309,10 @@ def _copy(f: FunctionType) -> FunctionType:
     copy.__dict__.update(f.__dict__)
     _run.memo[id(f)] = f, copy  # before the closure is filled: it may hold the function itself
     for mine, cell in zip(closure or (), cells or (), strict=True):
+        if modes.tracer is not None:
+            modes.tracer.reads_cell(cell)
+            if mine is cell and _is_replaced(cell):  # one that is written, and that the tracer will put back
+                cell.cell_contents = substitute(cell.cell_contents)
         if mine is not cell:
             mine.cell_contents = substitute(cell.cell_contents)
     if not cells and not facts.writes_globals:
@@ -375,6 +390,8 @@ def _object(value: Any) -> Any:
     attributes = getattr(value, "__dict__", None)
     if attributes is None or isinstance(value, BaseException):
         return value
+    if modes.tracer is not None:
+        modes.tracer.watches(attributes)
     own = type(value)
     if id(own) not in _classes:
         if len(_classes) >= _KEPT:
@@ -414,6 +431,10 @@ def _class(kind: type) -> type | None:
 def _attribute(owner: Any, name: str) -> Any:
     """An attribute of an object as a program sees it: arrays, functions and objects as globals are."""
     value = object.__getattribute__(owner, name)
+    if modes.tracer is not None and not name.startswith("__"):
+        own = object.__getattribute__(owner, "__dict__") if type(owner).__dictoffset__ else {}
+        if name in own:
+            modes.tracer.reads_name(own, name, value)
     if type(value) in _PLAIN or _run.memo is None or name.startswith("__") or type(value) is MethodType:
         return value
     return substitute(value)
