@@ -327,3 +327,23 @@ def test_in_place_inside_transforms() -> None:
     np.testing.assert_allclose(pb.grad(f)(x), want, rtol=1e-12)
     np.testing.assert_allclose(pb.vmap(pb.grad(f))(np.stack([x, x]))[1], want, rtol=1e-12)
     np.testing.assert_allclose([pb.jvp(f, (x,), (e,))[1] for e in np.eye(3)], want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+@pytest.mark.parametrize("part", [..., slice(0, 1)])
+def test_a_write_is_known_after_the_tensor_is_gone(quiet: bool, part: Any) -> None:
+    x = pb.tensor([0.5, -1.5], requires_grad=True)
+
+    def f() -> Any:
+        y = (x * 1).exp()  # keeps its result
+        z = y * 3
+        if quiet:
+            with pb.no_grad():
+                y[part].add_(2.0)
+        else:
+            y[part] += 2.0
+        return z
+
+    z = f()
+    with pytest.raises(RuntimeError, match=r"modified by an inplace operation: its own result of ExpBackward0"):
+        z.sum().backward()

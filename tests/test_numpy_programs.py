@@ -517,3 +517,54 @@ def test_complex_functions():
         re, im = ((f(z + h * u * unit) - f(z - h * u * unit)) / (2 * h) for u in (1, 1j))
         expected.append(re + 1j * im)
     np.testing.assert_allclose(pb.grad(f)(z), expected, rtol=1e-7)
+
+
+def slopes(program, x):
+    """The derivative by central differences."""
+    found = np.zeros_like(x)
+    for i in np.ndindex(x.shape):
+        step = np.zeros_like(x)
+        step[i] = 1e-6
+        found[i] = (program(x + step) - program(x - step)) / 2e-6
+    return found
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda y: y[...].__imul__(y),
+        lambda y: y[::-1].__imul__(y),
+        lambda y: y[1:].__imul__(y[:-1]),
+        lambda y: np.flip(y, (0,)).__imul__(y[::-1]),
+    ],
+)
+def test_a_write_may_read_the_memory_that_it_changes(write):
+    def program(x):
+        y = x / (x + 1)
+        write(y)
+        z = y[::-1]
+        z[...] *= z
+        return np.sum(np.tanh(y))
+
+    x = np.array([1.5, 0.5, 2.0])
+    for gradient in (pb.grad(program), pb.jit(pb.grad(program))):
+        np.testing.assert_allclose(gradient(x), slopes(program, x), rtol=1e-7)
+
+
+def test_methods_take_axes_and_dtypes_as_numpys():
+    x = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(pb.grad(lambda x: np.sum(x.sum(axis=()) * x.mean(axis=())))(x), 2 * x)
+    np.testing.assert_array_equal(pb.grad(lambda x: np.sum((x - (x > 2)) * ((x > 2) - x)))(x), 2 * ((x > 2) - x))
+    assert pb.jit(lambda n: n.sum(axis=0))(np.ones((2, 2), np.uint8)).dtype == np.uint64
+    small = np.array([0, 1, 5, 200], np.uint8)
+    np.testing.assert_array_equal(pb.jit(lambda n: np.clip(n, -1, 3))(small), np.clip(small, -1, 3))
+    np.testing.assert_array_equal(pb.jit(lambda n: np.clip(n, 2, 300))(small), np.clip(small, 2, 300))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_differences_of_rows_of_any_length(dtype):
+    for columns in (2, 3, 4, 5, 8, 9):
+        x = np.arange(6.0 * columns).reshape(6, columns) ** 2 / 50
+        wanted = slopes(lambda x: np.sum(np.diff(x, axis=1) ** 3), x)
+        found = pb.grad(lambda x: np.sum(np.diff(x, axis=1) ** 3))(x.astype(dtype))
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())

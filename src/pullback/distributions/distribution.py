@@ -12,7 +12,7 @@ from pullback.distributions.functions import broadcast_all, extended, logits_to_
 from pullback.tape.node import Handle
 from pullback.tape.state import no_grad
 from pullback.tensor.conversion import numbers
-from pullback.tensor.random import Generator, source
+from pullback.tensor.random import Generator, drawing
 from pullback.values.shape import Size
 
 __all__ = ["Distribution", "Probabilities"]
@@ -133,14 +133,14 @@ class Distribution:
         """
         if not self.has_rsample:
             raise NotImplementedError(f"{type(self).__name__} has no reparametrised samples: use sample()")
-        return self._draw(self._extended_shape(sample_shape), source(generator))
+        return self._draw(self._extended_shape(sample_shape), drawing(generator))
 
     def sample(self, sample_shape: Any = (), *, generator: Generator | None = None) -> Any:
         """Events as plain numbers, of shape `sample_shape + batch_shape + event_shape`."""
         with no_grad():
             if type(self)._draw is Distribution._draw:  # a family that states `rsample` only
                 return self.rsample(sample_shape).detach()
-            return self._draw(self._extended_shape(sample_shape), source(generator)).detach()
+            return self._draw(self._extended_shape(sample_shape), drawing(generator)).detach()
 
     def sample_n(self, n: int) -> Any:
         """`sample((n,))`."""

@@ -15,6 +15,7 @@ from pullback.tape.node import Handle, new_handle
 from pullback.tensor.conversion import numbers
 from pullback.tensor.creation import dtype_of
 from pullback.tensor.dispatch import apply, as_handle, promoted, to_dtype, unary
+from pullback.tensor.random import as_drawn
 from pullback.tensor.shaping import broadcast_tensors
 
 __all__ = [
@@ -129,16 +130,16 @@ def uniform_noise(rng: np.random.Generator, shape: Any, like: Any) -> Any:
 
 def levels(rng: np.random.Generator, shape: Any) -> Any:
     """float64 numbers evenly distributed in the open interval (0, 1): the levels of quantiles."""
-    return new_handle(_open(rng, shape, 52))
+    return as_drawn(_open(rng, shape, 52), np.float64)
 
 
 def _open(rng: np.random.Generator, shape: Any, bits: int) -> Any:
-    return (rng.integers(0, 1 << bits, tuple(shape)) + 0.5) * 0.5**bits
+    return (as_drawn(rng.integers(0, 1 << bits, tuple(shape)), np.float64) + 0.5) * 0.5**bits
 
 
 def noise(array: Any, like: Any) -> Any:
     """A tensor of drawn numbers, in the dtype of `like`."""
-    return new_handle(np.asarray(array, like._value.dtype)[()])
+    return as_drawn(array, like._value.dtype)
 
 
 def probs_to_logits(probs: Any, is_binary: bool = False) -> Any:

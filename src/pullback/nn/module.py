@@ -11,7 +11,7 @@ import numpy as np
 
 from pullback.nn.parameter import Buffer, Parameter
 from pullback.tape.node import Handle
-from pullback.tape.state import modes, no_grad
+from pullback.tape.state import TRACING, modes, no_grad
 from pullback.tensor.dispatch import as_handle, materialize
 from pullback.transforms.function import Function
 from pullback.transforms.tree import register
@@ -171,6 +171,11 @@ class Module:
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if TRACING and modes.tracer is not None:
+            modes.tracer.reads_name(self.__dict__, "training", self.training)
+            for kind in ("_parameters", "_buffers", "_modules"):
+                for name, member in self.__dict__[kind].items():
+                    modes.tracer.reads_name(self.__dict__[kind], name, member)
         if self._hooks is None:
             return self.forward(*args, **kwargs)
         return self._call_with_hooks(self._hooks, args, kwargs)
@@ -237,11 +242,16 @@ class Module:
         for kind in ("_parameters", "_buffers", "_modules"):
             members = state.get(kind)
             if members is not None and name in members:
+                if TRACING and modes.tracer is not None:
+                    modes.tracer.reads_name(members, name, members[name])
                 return members[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         state = self.__dict__
+        if TRACING and modes.tracer is not None:
+            for names in (state, *(state.get(kind, {}) for kind in ("_parameters", "_buffers", "_modules"))):
+                modes.tracer.watches(names)
         if isinstance(value, Parameter):
             self._need_init("parameters")
             self._forget(name)
@@ -465,6 +475,8 @@ class Module:
         """Drop the gradients of all parameters, or (`set_to_none=False`) fill them with 0."""
         for parameter in self.parameters():
             if set_to_none:
+                if TRACING and modes.tracer is not None:
+                    modes.tracer.clears_grad(parameter)
                 parameter._grad = None
             elif parameter._grad is not None:
                 parameter._grad._node = None

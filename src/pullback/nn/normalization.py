@@ -12,6 +12,7 @@ from pullback.nn import init
 from pullback.nn.layers import empty_parameter
 from pullback.nn.module import Module
 from pullback.tape.node import new_handle
+from pullback.tape.state import modes
 from pullback.tensor.creation import dtype_of
 
 __all__ = [
@@ -205,9 +206,12 @@ class _BatchNorm(_ChannelNorm):
         momentum = self.momentum
         track = self.training and self.track_running_stats
         if track:
-            init.constant_(self.num_batches_tracked, self.num_batches_tracked._value + 1)
+            if modes.tracer is None:
+                init.constant_(self.num_batches_tracked, self.num_batches_tracked._value + 1)
+            else:
+                self.num_batches_tracked.add_(1)
             if momentum is None:
-                momentum = 1 / float(self.num_batches_tracked._value)
+                momentum = 1 / float(self.num_batches_tracked)
         by_batch = self.training or self.running_mean is None
         known = not self.training or self.track_running_stats
         return F.batch_norm(

@@ -13,7 +13,7 @@ import numpy as np
 from pullback.optim.formula import ARRAYS, PURE
 from pullback.tape.hooks import HookHandle
 from pullback.tape.node import Handle, LeafMark, new_handle
-from pullback.tape.state import enable_grad, set_grad_enabled
+from pullback.tape.state import TRACING, enable_grad, modes, set_grad_enabled
 from pullback.tensor.core import Tensor
 from pullback.tensor.dispatch import is_raw
 from pullback.tensor.inplace import bump, check_writable, move, store
@@ -189,6 +189,8 @@ class Optimizer:
         """Drop the gradients of all parameters, or set them to zero in place."""
         for group in self.param_groups:
             for p in group["params"]:
+                if TRACING and modes.tracer is not None:
+                    (modes.tracer.clears_grad if set_to_none else modes.tracer.reads_grad)(p)
                 grad = p._grad
                 if set_to_none:
                     p._grad = None
@@ -226,13 +228,18 @@ class Optimizer:
                 loss = closure()
         self._stepped = True
         work, update, array = self._work, self.update, np.ndarray
+        tracer = modes.tracer
         for group in self.param_groups:
+            if tracer is not None:
+                group = tracer.options(group)
             names = self.slots(group)
             lr = group.get("lr")
             fast = not isinstance(lr, Handle) or (is_raw(lr) and lr._node is None)
-            if group.get("differentiable"):
+            if group.get("differentiable") or tracer is not None:
                 fast = False
             for p in group["params"]:
+                if tracer is not None:
+                    tracer.reads_grad(p)
                 grad = p._grad
                 if grad is None:
                     continue
@@ -293,7 +300,11 @@ class Optimizer:
     def _values(self, p: Any, state: dict[str, Any], group: dict[str, Any], names: Sequence[str]) -> list[Any]:
         """The values of a parameter's state, begun where it is missing; None where `update` is to give the first."""
         if any(name not in state for name in names):
+            if modes.tracer is not None and isinstance(group["lr"], Handle):
+                group = {**group, "lr": modes.tracer.known(group["lr"])}
             for name, value in self.begin(p, group).items():
+                if modes.tracer is not None and name not in state:
+                    modes.tracer.adopt(value)
                 state.setdefault(name, value)
         return [None if state[name] is None else state[name]._value for name in names]
 
@@ -319,7 +330,8 @@ class Optimizer:
         lr = group["lr"]
         tracked = bool(group.get("differentiable"))
         operands = [p, grad, lr, *(state[name] for name in names)]
-        raw = not tracked and all(is_raw(x) for x in operands if isinstance(x, Handle))
+        held = [is_raw(x) for x in operands if isinstance(x, Handle)]  # of each: a tracer lifts it there
+        raw = not tracked and all(held)
 
         def take(handle: Any) -> Any:
             if raw or handle is None:

@@ -71,8 +71,8 @@ class Rprop(Optimizer):
         slower, faster = group["etas"]
         smallest, largest = group["step_sizes"]
         turn = m.multiply(g, before, u)
-        factor = m.where(m.greater(turn, 0.0), faster, m.where(m.less(turn, 0.0), slower, 1.0))
-        size = m.maximum(m.multiply(size, factor, size), smallest, out=size)
+        same = m.where(m.less(turn, 0.0), m.multiply(size, slower), size)
+        size = m.maximum(m.where(m.greater(turn, 0.0), m.multiply(size, faster), same), smallest, out=size)
         size = m.minimum(size, largest, out=size)
         g = m.where(m.less(turn, 0.0), 0.0, g)
         p = m.subtract(p, m.multiply(m.sign(g, u), size, u), p)

@@ -209,7 +209,7 @@ def _no_bool_difference(a: Any, b: Any) -> None:
             "Subtraction, the `-` operator, with two bool tensors is not supported. "
             "Use the `^` or `logical_xor()` operator instead."
         )
-    if any(isinstance(x, bool) if isinstance(x, NUMBERS) else x.dtype == np.bool_ for x in (a, b)):
+    if not modes.numpy and any(isinstance(x, bool) if isinstance(x, NUMBERS) else x.dtype == np.bool_ for x in (a, b)):
         raise RuntimeError(
             "Subtraction, the `-` operator, with a bool tensor is not supported. "
             "If you are trying to invert a mask, use the `~` or `logical_not()` operator instead."

@@ -14,6 +14,7 @@ from pullback.ops.cast import conj as conj_op
 from pullback.ops.cast import imag as imag_op
 from pullback.ops.cast import real as real_op
 from pullback.ops.control import identity
+from pullback.tape.location import Location
 from pullback.tape.node import Handle, Node, new_handle
 from pullback.tape.state import modes
 from pullback.tensor.device import check_device
@@ -38,7 +39,7 @@ __all__ = [
 _KINDS = {
     "Batch": "one of a batch under vmap",
     "Dual": "a dual number under jvp: its tangent would be lost",
-    "Symbol": "a symbol of a trace, without numbers yet",
+    "Symbol": "a symbol of a trace (under jit), without numbers until the code runs",
 }
 _INSTEAD = (
     "To fill an array, collect the values in a list and np.stack them, or write into np.zeros_like(x) or "
@@ -56,6 +57,8 @@ def numbers(handle: Any, what: str) -> Any:
 
     Raises `PlainNumbersError`, a `TypeError`, for a value that a transform is working on.
     """
+    if modes.tracer is not None:
+        modes.tracer.lift(handle)
     value = handle._value
     while isinstance(value, Handle):
         value = value._value
@@ -64,9 +67,9 @@ def numbers(handle: Any, what: str) -> Any:
     kind = type(value).__name__
     raise PlainNumbersError(
         f"{what} needs plain numbers, and this tensor (shape {tuple(value.shape)}, {value.dtype}) is "
-        f"{_KINDS.get(kind, kind)}. To choose between values write pb.where(condition, a, b); to fill an array, "
-        "np.stack a list of values or write into pb.numpy.zeros(shape); to keep the value as a constant, take it "
-        "outside the transformed function."
+        f"{_KINDS.get(kind, kind)}, at {Location.here()}. To choose between values write pb.where(condition, a, b); "
+        "to fill an array, np.stack a list of values or write into pb.numpy.zeros(shape); to keep the value as a "
+        "constant, take it outside the transformed function."
     )
 
 

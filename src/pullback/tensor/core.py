@@ -9,6 +9,7 @@ from typing import Any
 
 from pullback.tape.hooks import HookHandle
 from pullback.tape.node import Handle, LeafMark, Node, Projection, make_leaf, new_handle
+from pullback.tape.state import TRACING, modes
 from pullback.tensor import autograd
 from pullback.tensor.arithmetic import ArithmeticMethods
 from pullback.tensor.calculus import CalculusMethods
@@ -147,9 +148,11 @@ class Tensor(
                 raise RuntimeError(
                     f"assigned grad has data of a different size: {tuple(value.shape)}, not {tuple(self.shape)}"
                 )
+        if TRACING and modes.tracer is not None:
+            modes.tracer.clears_grad(self)
         self._grad = value
 
-    # Read on every step of a descent: `attrgetter` spares it a Python call.
+    # Read on every step of a descent: `attrgetter` spares it a Python call; see `watch_gradients`.
     grad = property(attrgetter("_grad"), _set_grad, doc="The gradient that `backward()` has accumulated, or None.")
 
     def backward(
@@ -232,3 +235,16 @@ class Tensor(
 
 
 Handle.maker = Tensor
+
+
+def _watched_grad(tensor: Tensor) -> Any:
+    if TRACING and modes.tracer is not None:
+        modes.tracer.reads_grad(tensor)
+    return tensor._grad
+
+
+def watch_gradients() -> None:
+    """From now on a tracer is told when `.grad` is read. For good, since changing a class has a price each time."""
+    plain = Tensor.grad
+    if plain.fget is not _watched_grad:
+        Tensor.grad = property(_watched_grad, plain.fset, doc=plain.__doc__)

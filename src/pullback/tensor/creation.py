@@ -89,7 +89,7 @@ def finished(array: Any, requires_grad: bool = False) -> Any:
     """
     if requires_grad and array.dtype.kind not in "fc":
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
-    result = new_handle(array[()] if array.ndim == 0 else array)
+    result = new_handle(array[()] if type(array) is np.ndarray and array.ndim == 0 else array)
     if requires_grad:
         result.requires_grad_()
     return result
@@ -260,6 +260,8 @@ def from_numpy(ndarray: Any) -> Any:
     >>> from_numpy(np.arange(3.0))
     tensor([0., 1., 2.], dtype=torch.float64)
     """
+    if isinstance(ndarray, Handle) and modes.tracer is not None:
+        return ndarray  # an array that is an argument of a compiled function
     if not isinstance(ndarray, np.ndarray):
         module = type(ndarray).__module__
         name = type(ndarray).__name__

@@ -18,8 +18,9 @@ from pullback.ops.control import stop_gradient
 from pullback.ops.table import NONE, VALUE, Op
 from pullback.tape.memory import keep, keep_both
 from pullback.tape.node import FLOAT32, FLOAT64, Handle, LeafMark, Node, make, new_handle, set_node, wrap
-from pullback.tape.state import modes
+from pullback.tape.state import TRACING, modes
 from pullback.values.dtype import default_dtype, promote
+from pullback.values.graph import Symbol
 from pullback.values.shape import broadcast_shapes, spec_of
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "predicate",
     "promoted",
     "register_view",
+    "stand_for",
     "to_dtype",
     "unary",
     "view",
@@ -42,7 +44,9 @@ _NOTHING = (None, None, None)
 
 
 def is_raw(handle: Handle) -> bool:
-    """Whether a handle holds plain numbers."""
+    """Whether a handle holds plain numbers, which nothing does while a function is traced to be compiled."""
+    if TRACING and modes.tracer is not None:
+        modes.tracer.lift(handle)
     return isinstance(handle._value, _RAW)
 
 
@@ -78,6 +82,18 @@ def to_dtype(handle: Any, dtype: np.dtype[Any]) -> Any:
     return cast(handle if dtype.kind in "fc" else stop_gradient(handle), dtype=dtype)
 
 
+_LIKE = {"b": True, "i": 1, "f": 1.0}
+
+
+def stand_for(x: Any) -> Any:
+    """What counts for an operand where dtypes meet: for a symbol of a Python number, such a number."""
+    if isinstance(x, Handle):
+        value = x._value
+        if type(value) is Symbol and value.weak:
+            return _LIKE[value.dtype.kind]
+    return x
+
+
 def _np_dtype(value: Any) -> np.dtype[Any]:
     return value._value.dtype if isinstance(value, Handle) else value.dtype  # type: ignore[no-any-return]
 
@@ -89,6 +105,8 @@ def promoted(*operands: Any, floating: bool = False) -> np.dtype[Any]:
     arguments, NumPy's. `floating` turns integers into the default float (into float64 by NumPy's rules).
     """
     numpy = modes.numpy
+    if modes.special:
+        operands = tuple(map(stand_for, operands))
     for x in operands:
         if isinstance(x, np.ndarray):
             numpy = True

@@ -24,9 +24,15 @@ __all__ = ["bump", "check_writable", "move", "store", "update"]
 
 
 def bump(handle: Handle) -> None:
-    """Count a write to the memory of `handle`."""
+    """Count a write to the memory of `handle`, which the op that made it may have saved as its result."""
     base = handle if handle._base is None else handle._base
     base._version += 1
+    node = base._node
+    memory = isinstance(base._value, np.ndarray | np.generic)
+    if memory and isinstance(node, Node) and node.output is not None and node.output[0]() is base:
+        written = new_handle(base._value)  # knows of the write when `base` is gone
+        written._version, written._earlier = base._version, base._earlier
+        node.output = (lambda: written, node.output[1])
 
 
 def check_writable(handle: Handle) -> None:
@@ -114,9 +120,13 @@ def update(
         move(handle, op(old, *(old if x is handle else x for x in others), **params))
         return handle
     flags = tuple(isinstance(x, Handle) and x._node is not None for x in (handle, *others))
-    reads_old = op.needs(flags)[1] == VALUE or any(x is handle for x in others)
+    _, own_need, *needs = op.needs(flags)
+    reads_old = own_need == VALUE or any(x is handle for x in others)
     old = new_handle(handle._value.copy() if reads_old else handle._value, handle._node)
-    others = tuple(old if x is handle else x for x in others)
+    others = tuple(
+        old if x is handle else _apart(x, handle) if need == VALUE and modes.numpy else x
+        for x, need in zip(others, needs, strict=True)
+    )
     if write is not None:
         write(materialize(handle))
         y = handle._value
@@ -128,6 +138,14 @@ def update(
     bump(handle)
     _settle(handle, node, True)
     return handle
+
+
+def _apart(x: Any, handle: Handle) -> Any:
+    """`x` on memory of its own, if a write to `handle` would change it."""
+    base = handle if handle._base is None else handle._base
+    if not isinstance(x, Handle) or (x if x._base is None else x._base) is not base:
+        return x
+    return new_handle(x._value.copy(), x._node)
 
 
 def _raw(x: Any) -> Any:

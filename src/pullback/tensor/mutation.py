@@ -15,7 +15,7 @@ import numpy as np
 from pullback.ops import elementwise as e
 from pullback.ops.table import Op
 from pullback.tape.node import Handle, new_handle
-from pullback.tape.state import modes
+from pullback.tape.state import TRACING, modes
 from pullback.tensor import arithmetic as a
 from pullback.tensor import comparison as c
 from pullback.tensor import random as r
@@ -53,9 +53,10 @@ def rewrite(handle: Any, function: Callable[..., Any], *args: Any, **options: An
     """
     check_writable(handle)
     _check_memory(handle)
+    raw = is_raw(handle)
     value = handle._value
     recording = modes.grad and any(isinstance(x, Handle) and x._node is not None for x in (handle, *args))
-    old = new_handle(value.copy() if recording and is_raw(handle) else value, handle._node)
+    old = new_handle(value.copy() if recording and raw else value, handle._node)
     new = function(old, *(old if x is handle else x for x in args), **options)
     _fits(handle, new.shape)
     own, found = value.dtype, new._value.dtype
@@ -109,7 +110,7 @@ def _updates(
             quiet = self._node is None or not modes.grad
         else:
             return NotImplemented
-        if quiet:
+        if quiet and not (TRACING and modes.tracer):
             kind, like = type(value), type(v)
             if kind is np.ndarray:
                 dtype = value.dtype
@@ -120,19 +121,17 @@ def _updates(
                         ufunc(value, v, value)
                     except ValueError:  # shapes that don't fit, or memory not to be written: said better below
                         return slow(self, other)
-                    base = self._base
-                    if base is None:
+                    if self._base is None and self._node is None:
                         self._version += 1
                     else:
-                        base._version += 1
+                        bump(self)
                     return self
             elif kind in _FLOATS and (like is kind or like is float or like is int):
                 self._value = evaluate(value, v)
-                base = self._base
-                if base is None:
+                if self._base is None and self._node is None:
                     self._version += 1
                 else:
-                    base._version += 1
+                    bump(self)
                 return self
         return slow(self, other)
 
@@ -239,7 +238,7 @@ def _replace(self: Any, new: Any, title: str) -> Any:
 
 def zero_(self: Any) -> Any:
     """Zeros, in place."""
-    if self._node is None or not modes.grad:
+    if (self._node is None or not modes.grad) and not (TRACING and modes.tracer):
         value = self._value
         kind = type(value)
         if kind in _FLOATS:
@@ -281,7 +280,8 @@ def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
     source = as_handle(src)
     shape, own = tuple(self._value.shape), tuple(source._value.shape)
     _fits(self, broadcast_shapes(shape, own))
-    if _quiet(self, source) and type(self._value) is np.ndarray and is_raw(source) and self._value.flags.writeable:
+    raw = is_raw(self) and is_raw(source)
+    if raw and _quiet(self, source) and type(self._value) is np.ndarray and self._value.flags.writeable:
         dtype = self._value.dtype
         value = source._value.real if dtype.kind != "c" else source._value
         np.copyto(self._value, value, casting="unsafe")
@@ -309,8 +309,9 @@ def detach_(self: Any) -> Any:
 # Random numbers
 
 
-def _random(self: Any, array: Any, title: str) -> Any:
-    return _replace(self, new_handle(np.asarray(array, self._value.dtype)), title)
+def _random(self: Any, sample: Callable[[np.random.Generator], Any], generator: Any, title: str) -> Any:
+    dtype = self._value.dtype
+    return _replace(self, new_handle(r.drawn(lambda rng: np.asarray(sample(rng), dtype), generator)), title)
 
 
 def _place(self: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -324,15 +325,16 @@ def uniform_(self: Any, low: float = 0.0, high: float = 1.0, *, generator: Any =
     """Numbers evenly distributed in [low, high), in place."""
     if low > high:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}")
-    array = r.uniform_array(r.source(generator), *_place(self))
-    return _random(self, low + (high - low) * array, "UniformBackward0")
+    place = _place(self)
+    return _random(self, lambda rng: low + (high - low) * r.uniform_array(rng, *place), generator, "UniformBackward0")
 
 
 def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
     """Normally distributed numbers, in place."""
     if std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
-    return _random(self, mean + std * r.normal_array(r.source(generator), *_place(self)), "NormalBackward0")
+    place = _place(self)
+    return _random(self, lambda rng: mean + std * r.normal_array(rng, *place), generator, "NormalBackward0")
 
 
 def exponential_(self: Any, lambd: float = 1.0, *, generator: Any = None) -> Any:
@@ -340,7 +342,7 @@ def exponential_(self: Any, lambd: float = 1.0, *, generator: Any = None) -> Any
     if lambd <= 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
     shape, _ = _place(self)
-    return _random(self, r.source(generator).standard_exponential(shape) / lambd, "ExponentialBackward0")
+    return _random(self, lambda rng: rng.standard_exponential(shape) / lambd, generator, "ExponentialBackward0")
 
 
 def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Any:
@@ -348,7 +350,7 @@ def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: An
     if sigma <= 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma:g}")
     shape, _ = _place(self)
-    return _random(self, median + sigma * r.source(generator).standard_cauchy(shape), "CauchyBackward0")
+    return _random(self, lambda rng: median + sigma * rng.standard_cauchy(shape), generator, "CauchyBackward0")
 
 
 def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Any:
@@ -356,7 +358,7 @@ def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: An
     if std <= 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std:g}")
     shape, _ = _place(self)
-    return _random(self, r.source(generator).lognormal(mean, std, shape), "LogNormalBackward0")
+    return _random(self, lambda rng: rng.lognormal(mean, std, shape), generator, "LogNormalBackward0")
 
 
 def geometric_(self: Any, p: float, *, generator: Any = None) -> Any:
@@ -364,7 +366,7 @@ def geometric_(self: Any, p: float, *, generator: Any = None) -> Any:
     if not 0 < p < 1:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p:g}")
     shape, _ = _place(self)
-    return _random(self, r.source(generator).geometric(p, shape), "GeometricBackward0")
+    return _random(self, lambda rng: rng.geometric(p, shape), generator, "GeometricBackward0")
 
 
 def random_(self: Any, *bounds: int, generator: Any = None) -> Any:
@@ -376,12 +378,13 @@ def random_(self: Any, *bounds: int, generator: Any = None) -> Any:
         low, high = 0, (1 << (np.finfo(dtype).nmant + 1)) + 1
     else:
         low, high = (0, 2) if dtype.kind == "b" else (0, int(np.iinfo(dtype).max) + 1)
-    return _random(self, r.integer_array(r.source(generator), low, high, shape, dtype), "RandomBackward0")
+    return _random(self, lambda rng: r.integer_array(rng, low, high, shape, dtype), generator, "RandomBackward0")
 
 
 def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
     """Ones with probability `p` (a number or a tensor that broadcasts), zeros otherwise, in place."""
-    return _random(self, r.bernoulli_array(r.source(generator), p, *_place(self)), "BernoulliBackward0")
+    place = _place(self)
+    return _random(self, lambda rng: r.bernoulli_array(rng, p, *place), generator, "BernoulliBackward0")
 
 
 def _abs(input: Any) -> Any:

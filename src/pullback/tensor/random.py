@@ -6,17 +6,21 @@ own: what one thread draws never depends on another. A `layout` is taken and mea
 
 from __future__ import annotations
 
+import functools
 import secrets
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from pullback.tape.node import Handle, new_handle
+from pullback.tape.state import modes
 from pullback.tensor.conversion import numbers
 from pullback.tensor.creation import dtype_of, finished, pattern, shape_of
 from pullback.tensor.device import check_device
 from pullback.tensor.device import device as Device
+from pullback.tensor.dispatch import to_dtype
 from pullback.values.dtype import type_name
 from pullback.values.shape import Shape, broadcast_shapes
 
@@ -125,7 +129,63 @@ _default = _Default()
 
 def source(generator: Generator | None = None) -> np.random.Generator:
     """The NumPy generator to draw from: that of `generator`, or of this thread's default."""
+    if modes.tracer is not None:
+        raise NotImplementedError(
+            "this way of drawing random numbers does not compile: they would be the same at every run. Draw them with "
+            "pb.rand, pb.randn, pb.rand_like, Tensor.normal_ or dropout, or outside of the compiled function."
+        )
+    return _numbers_of(generator)
+
+
+def _numbers_of(generator: Generator | None) -> np.random.Generator:
     return (_default.generator if generator is None else generator).numpy
+
+
+def drawn(sample: Callable[[np.random.Generator], Any], generator: Generator | None = None) -> Any:
+    """What `sample` draws from a generator (this thread's default for None): an array, of one shape and dtype every
+    time. In a function that is compiled it draws anew at every run.
+    """
+    if modes.tracer is None:
+        return sample(source(generator))
+    return modes.tracer.draw(sample, functools.partial(_numbers_of, generator))
+
+
+class _Traced:
+    """A generator of NumPy's as a compiled function sees it: what its methods draw, at every run, are Tensors."""
+
+    def __init__(self, source: Callable[[], Any]) -> None:
+        self._source = source
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def method(*args: Any, **kwargs: Any) -> Any:
+            assert modes.tracer is not None
+            return new_handle(modes.tracer.draw(lambda rng: getattr(rng, name)(*args, **kwargs), self._source))
+
+        return method
+
+
+def as_traced(value: Any) -> Any:
+    """What stands for a generator of NumPy's, or for a function of `np.random`, in a function that is compiled; None
+    for anything else."""
+    if isinstance(value, np.random.Generator | np.random.RandomState):
+        return _Traced(lambda: value)
+    owner = getattr(value, "__self__", None)
+    if isinstance(owner, np.random.Generator | np.random.RandomState):
+        return getattr(_Traced(lambda: owner), value.__name__)
+    return None
+
+
+def drawing(generator: Generator | None = None) -> Any:
+    """NumPy's generator, that of `generator` or of this thread's default, or what a function that is compiled sees of
+    it; what is drawn goes through `as_drawn`."""
+    return source(generator) if modes.tracer is None else _Traced(functools.partial(_numbers_of, generator))
+
+
+def as_drawn(numbers: Any, dtype: Any) -> Any:
+    """Drawn numbers as a Tensor of a dtype."""
+    if isinstance(numbers, Handle):
+        return to_dtype(numbers, np.dtype(dtype))
+    return new_handle(np.asarray(numbers, dtype)[()])
 
 
 def manual_seed(seed: int) -> Generator:
@@ -216,7 +276,8 @@ def rand(
     """Numbers evenly distributed in [0, 1), of a shape given as sizes or one sequence."""
     check_device(device)
     shape = shape_of("rand", sizes if size is None else (tuple(size),))
-    return finished(uniform_array(source(generator), shape, dtype_of(dtype)), requires_grad)
+    wanted = dtype_of(dtype)
+    return finished(drawn(lambda rng: uniform_array(rng, shape, wanted), generator), requires_grad)
 
 
 def randn(
@@ -231,7 +292,8 @@ def randn(
     """Normally distributed numbers of mean 0 and variance 1, of a shape given as sizes or one sequence."""
     check_device(device)
     shape = shape_of("randn", sizes if size is None else (tuple(size),))
-    return finished(normal_array(source(generator), shape, dtype_of(dtype)), requires_grad)
+    wanted = dtype_of(dtype)
+    return finished(drawn(lambda rng: normal_array(rng, shape, wanted), generator), requires_grad)
 
 
 def randint(
@@ -260,7 +322,7 @@ def randint(
         raise TypeError("randint() takes high and size, or low, high and size")
     wanted = dtype_of(dtype, np.dtype(np.int64))
     shape = shape_of("randint", (tuple(size),))
-    return finished(integer_array(source(generator), low or 0, high, shape, wanted), requires_grad)
+    return finished(drawn(lambda rng: integer_array(rng, low or 0, high, shape, wanted), generator), requires_grad)
 
 
 def randperm(
@@ -276,7 +338,8 @@ def randperm(
     check_device(device)
     if n < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
-    return finished(source(generator).permutation(n).astype(dtype_of(dtype, np.dtype(np.int64))), requires_grad)
+    wanted = dtype_of(dtype, np.dtype(np.int64))
+    return finished(drawn(lambda rng: rng.permutation(n).astype(wanted), generator), requires_grad)
 
 
 def _moment(value: Any) -> Any:
@@ -316,8 +379,8 @@ def normal(
     else:
         raise TypeError("normal() takes a size with a number for mean and std, or a tensor for one of them")
     wanted = dtype_of(dtype)
-    result = normal_array(source(generator), shape, wanted) * spread + centre
-    return finished(np.asarray(result, wanted), requires_grad)
+    sample = drawn(lambda rng: np.asarray(normal_array(rng, shape, wanted) * spread + centre, wanted), generator)
+    return finished(sample, requires_grad)
 
 
 def _probabilities(input: Any) -> Any:
@@ -341,13 +404,13 @@ def bernoulli_array(rng: np.random.Generator, p: Any, shape: Shape, dtype: np.dt
 def bernoulli(input: Any, p: float | None = None, *, generator: Generator | None = None) -> Any:
     """Ones with the probabilities in `input`, or with probability `p`, zeros otherwise, in its shape and dtype."""
     shape, dtype = pattern("bernoulli", input, None)
-    return finished(bernoulli_array(source(generator), input if p is None else p, shape, dtype))
+    return finished(drawn(lambda rng: bernoulli_array(rng, input if p is None else p, shape, dtype), generator))
 
 
 def poisson(input: Any, *, generator: Generator | None = None) -> Any:
     """Poisson-distributed counts with the rates in `input`, in its dtype."""
     rates = numbers(input, "poisson()")
-    return finished(np.asarray(source(generator).poisson(rates)).astype(rates.dtype))
+    return finished(drawn(lambda rng: np.asarray(rng.poisson(rates)).astype(rates.dtype), generator))
 
 
 def multinomial(input: Any, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Any:

@@ -74,12 +74,12 @@ _aminmax = result_type("aminmax", "min", "max")
 
 
 def all_dims(dim: Any, axis: Any, ndim: int) -> Shape:
-    """The dimensions meant; an empty list means all, as in PyTorch.
+    """The dimensions meant; an empty list means all, as in PyTorch, unless `modes.numpy` says otherwise.
 
     Raises `RuntimeError` if one is repeated.
     """
     dim = given_dim(dim, axis)
-    if dim is None or (type(dim) is not int and isinstance(dim, tuple | list) and not dim):
+    if dim is None or (type(dim) is not int and isinstance(dim, tuple | list) and not dim and not modes.numpy):
         return tuple(range(ndim))
     try:
         return normalize_axes(dim, ndim)
@@ -103,7 +103,10 @@ def widened(x: Any, dtype: Any) -> Any:
     """The operand of a sum or product: in `dtype`, or int64 for integers and booleans."""
     if dtype is not None:
         return _as(x, dtype)
-    return to_dtype(x, np.dtype(np.int64)) if x._value.dtype.kind in "biu" else x
+    kind = x._value.dtype.kind
+    if kind == "u" and modes.numpy:
+        return to_dtype(x, np.dtype(np.uint64))
+    return to_dtype(x, np.dtype(np.int64)) if kind in "biu" else x
 
 
 def _floating(x: Any, dtype: Any, name: str) -> Any:

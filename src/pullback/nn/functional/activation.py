@@ -18,7 +18,7 @@ from pullback.tensor.arithmetic import relu as relu_of
 from pullback.tensor.arithmetic import sigmoid, tanh
 from pullback.tensor.dispatch import as_handle, materialize
 from pullback.tensor.inplace import update
-from pullback.tensor.random import source
+from pullback.tensor.random import drawn
 from pullback.tensor.special import log_softmax as log_softmax_of
 from pullback.tensor.special import softmax as softmax_of
 from pullback.values.dtype import type_name
@@ -113,8 +113,9 @@ def rrelu(input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     x = as_handle(input)
-    drawn = source().uniform(lower, upper, tuple(x.shape)).astype(x._value.dtype)
-    slope = e.where(x > 0, 1.0, new_handle(drawn))
+    shape, dtype = tuple(x.shape), x._value.dtype
+    negative = drawn(lambda rng: rng.uniform(lower, upper, shape).astype(dtype))
+    slope = e.where(x > 0, 1.0, new_handle(negative))
     return update(x, e.mul, slope) if inplace else x * slope
 
 
@@ -274,7 +275,8 @@ def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float =
     `hard` rounds it to one-hot and keeps its gradient [Jang et al., 2017; Maddison et al., 2017].
     """
     x = as_handle(logits)
-    noise = source().gumbel(size=tuple(x.shape)).astype(x._value.dtype)
+    shape, dtype = tuple(x.shape), x._value.dtype
+    noise = drawn(lambda rng: rng.gumbel(size=shape).astype(dtype))
     y = softmax_of((x + new_handle(noise)) / tau, dim)
     if not hard:
         return y

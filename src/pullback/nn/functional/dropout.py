@@ -13,7 +13,7 @@ from pullback.ops.elementwise import add, mul
 from pullback.tape.node import new_handle
 from pullback.tensor.dispatch import as_handle
 from pullback.tensor.inplace import update
-from pullback.tensor.random import source
+from pullback.tensor.random import drawn
 
 __all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout"]
 
@@ -26,14 +26,19 @@ def check_probability(p: float) -> None:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
 
 
-def _kept(x: Any, p: float, lead: int | None) -> Any:
-    """Which elements are kept; with `lead` the choice is one for all elements beyond that many dimensions."""
+def _choices(x: Any, lead: int | None) -> Any:
+    """The shape of what is chosen; with `lead` the choice is one for all elements beyond that many dimensions."""
     shape = shape_of(x)
     if lead is not None:
         if len(shape) < 2:
             raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
         shape = (*shape[:lead], *(1,) * (len(shape) - lead))
-    return source().random(shape, np.float32) >= p if p < 1 else np.zeros(shape, bool)
+    return shape
+
+
+def _kept(rng: np.random.Generator, p: float, shape: Any) -> Any:
+    """Which elements are kept, at random."""
+    return rng.random(shape, np.float32) >= p if p < 1 else np.zeros(shape, bool)
 
 
 def _dropped(input: Any, p: float, training: bool, inplace: bool, lead: int | None = None) -> Any:
@@ -42,7 +47,8 @@ def _dropped(input: Any, p: float, training: bool, inplace: bool, lead: int | No
     if not training or p == 0:
         return x
     dtype = x._value.dtype
-    mask = new_handle(np.asarray(_kept(x, p, lead) * dtype.type(1 / (1 - p) if p < 1 else 0), dtype))
+    shape, scale = _choices(x, lead), dtype.type(1 / (1 - p) if p < 1 else 0)
+    mask = new_handle(drawn(lambda rng: np.asarray(_kept(rng, p, shape) * scale, dtype)))
     return update(x, mul, mask) if inplace else x * mask
 
 
@@ -53,9 +59,10 @@ def _alpha_dropped(input: Any, p: float, training: bool, inplace: bool, lead: in
         return x
     scale = 1 / math.sqrt((1 - p) * (1 + p * _BOUND * _BOUND)) if p < 1 else 0.0
     dtype = x._value.dtype
-    kept = _kept(x, p, lead)
-    mask = new_handle(np.asarray(kept * dtype.type(scale), dtype))
-    shift = new_handle(np.asarray(np.where(kept, 0.0, scale * _BOUND) - scale * p * _BOUND, dtype))
+    shape = _choices(x, lead)
+    kept = new_handle(drawn(lambda rng: np.asarray(_kept(rng, p, shape), dtype)))
+    mask = kept * scale
+    shift = (1 - kept) * (scale * _BOUND) - scale * p * _BOUND
     if inplace:
         return update(update(x, mul, mask), add, shift)
     return x * mask + shift

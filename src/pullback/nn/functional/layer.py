@@ -14,6 +14,7 @@ from pullback.tape.node import Handle, LeafMark, Node, make, new_handle, set_nod
 from pullback.tape.state import modes, no_grad
 from pullback.tensor.dispatch import as_handle, is_raw
 from pullback.values.dtype import type_name
+from pullback.values.graph import Symbol
 
 __all__ = [
     "batch_norm",
@@ -248,12 +249,18 @@ def _track(x: Any, mean: Any, var: Any, axes: tuple[int, ...], count: int, momen
     seen = stop_gradient(x)
     while isinstance(seen, Handle) and not is_raw(seen) and isinstance(seen._value, Handle):
         seen = seen._value
-    if not is_raw(seen):
+    traced = modes.tracer is not None and type(seen._value) is Symbol
+    if not is_raw(seen) and not traced:
         raise RuntimeError(
             "batch_norm can't update its running statistics inside vmap; make the layer with "
             "track_running_stats=False, or call .eval() on it"
         )
     with no_grad():
+        if traced:
+            running_statistics = (mean, seen.mean(axes)), (var, seen.var(axes))
+            for running, new in running_statistics:
+                running.mul_(1 - momentum).add_(new.to(running.dtype), alpha=momentum)
+            return
         array = seen._value
         for running, new in (
             (mean, array.mean(axes)),

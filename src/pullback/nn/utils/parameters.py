@@ -9,9 +9,12 @@ import numpy as np
 
 from pullback.nn.module import Module, replaced
 from pullback.tape.node import Handle, new_handle
+from pullback.tape.state import modes, no_grad
 from pullback.tensor.conversion import is_tensor
 from pullback.tensor.dispatch import materialize
 from pullback.tensor.inplace import bump
+from pullback.tensor.joining import cat, stack
+from pullback.tensor.matrix_norms import vector_norm
 
 __all__ = [
     "clip_grad_norm_",
@@ -26,8 +29,6 @@ __all__ = [
 
 def parameters_to_vector(parameters: Iterable[Any]) -> Any:
     """All parameters, one after another, as one vector; differentiable."""
-    from pullback.tensor.joining import cat
-
     return cat([parameter.reshape(-1) for parameter in parameters])
 
 
@@ -43,7 +44,10 @@ def vector_to_parameters(vec: Any, parameters: Iterable[Any]) -> None:
 
 
 def _gradients(parameters: Any) -> list[Any]:
-    parameters = [parameters] if isinstance(parameters, Handle) else parameters
+    parameters = [parameters] if isinstance(parameters, Handle) else list(parameters)
+    if modes.tracer is not None:
+        for parameter in parameters:
+            modes.tracer.reads_grad(parameter)
     return [parameter._grad for parameter in parameters if parameter._grad is not None]
 
 
@@ -57,6 +61,9 @@ def get_total_norm(
     if not tensors:
         return new_handle(np.asarray(0.0, np.float32))
     order = float(norm_type)
+    if modes.tracer is not None:
+        with no_grad():
+            return vector_norm(stack([vector_norm(t, order).to(tensors[0].dtype) for t in tensors]), order)
     norms = [np.linalg.norm(t._value.ravel(), order) for t in tensors]
     total = np.asarray(np.linalg.norm(np.stack(norms), order), norms[0].dtype)
     if error_if_nonfinite and not np.isfinite(total):
@@ -70,6 +77,12 @@ def get_total_norm(
 
 def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Any, foreach: bool | None = None) -> None:
     """Scale the gradients, in place, by max_norm/total_norm where that is below 1."""
+    if modes.tracer is not None:
+        with no_grad():
+            factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
+            for gradient in _gradients(parameters):
+                gradient.mul_(factor.to(gradient.dtype))
+        return
     scale = float(max_norm) / (float(total_norm._value) + 1e-6)
     if not scale >= 1.0:
         for gradient in _gradients(parameters):
@@ -96,6 +109,10 @@ def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = 
     """Hold every element of all gradients, in place, between -clip_value and clip_value."""
     bound = float(clip_value)
     for gradient in _gradients(parameters):
+        if modes.tracer is not None:
+            with no_grad():
+                gradient.clamp_(-bound, bound)
+            continue
         array = materialize(gradient)
         np.clip(array, -bound, bound, out=array)
         bump(gradient)

@@ -11,8 +11,9 @@ from pullback.ops.control import stop_gradient
 from pullback.ops.elementwise import where
 from pullback.ops.shape import broadcast_to, stack
 from pullback.tape.node import Handle, new_handle
+from pullback.tape.state import modes
 from pullback.tensor.conversion import numbers
-from pullback.tensor.dispatch import as_handle, is_raw, to_dtype
+from pullback.tensor.dispatch import as_handle, is_raw, stand_for, to_dtype
 from pullback.tensor.inplace import check_writable, move
 from pullback.tensor.operands import rank
 from pullback.values.shape import Shape
@@ -80,7 +81,8 @@ def dtype_of(x: Any) -> np.dtype[Any]:
 
 def promoted(*operands: Any) -> tuple[Any, ...]:
     """The operands as Tensors of the dtype NumPy promotes them to; Python numbers among them are weak."""
-    dtype = np.result_type(*(x if is_number(x) else dtype_of(lift(x)) for x in operands))
+    met = tuple(map(stand_for, operands)) if modes.special else operands
+    dtype = np.result_type(*(x if is_number(x) else dtype_of(lift(x)) for x in met))
     return tuple(to_dtype(lift(x), dtype) for x in operands)
 
 

@@ -83,6 +83,9 @@ def clip(
     if isinstance(a, Handle) and builtins.all(is_number(b) for b in bounds):
         kind = np.result_type(dtype_of(a), *bounds)
         y = with_dtype(a, kind)
+        if kind.kind in "iu":  # a bound may be no number of this dtype
+            info = np.iinfo(kind)
+            low, high = (b if b is None else builtins.min(builtins.max(b, info.min), info.max) for b in (low, high))
         y = e.clamp(y, min=low, max=high) if bounds else identity(y)
     else:
         y, *ends = promoted(a, *bounds)
