@@ -1,0 +1,1 @@
+"""The compiler: functions and training steps as native code, gradients included."""
