@@ -1,0 +1,1 @@
+"""What knows LLVM: code generation, the mathematics library, loading, entry from Python."""
