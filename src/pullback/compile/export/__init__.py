@@ -1,0 +1,1 @@
+"""Graphs handed to other frameworks."""
