@@ -41,6 +41,15 @@ from pullback.check import (
 from pullback.check.adapters.names import register as _register
 from pullback.check.report import Report
 from pullback.check.report import page_maker as _page_maker
+from pullback.compile import debug as debug
+from pullback.compile.export.jax import export_jax as export_jax
+from pullback.compile.jit import RecompilationWarning as RecompilationWarning
+from pullback.compile.jit import UncompiledWarning as UncompiledWarning
+from pullback.compile.jit import jit as jit
+from pullback.compile.native import get_num_threads as get_num_threads
+from pullback.compile.native import set_num_threads as set_num_threads
+from pullback.compile.report import Show as _Show
+from pullback.compile.report import page_maker as _show_maker
 from pullback.io import CheckpointError as CheckpointError
 from pullback.io import load as load
 from pullback.io import save as save
@@ -236,4 +245,11 @@ def _check_page(reports: Sequence[Report]) -> str:
     return check_page(reports)
 
 
+def _compile_page(show: _Show) -> str:
+    from pullback.show import compile_page
+
+    return compile_page(show)
+
+
 _page_maker.append(_check_page)
+_show_maker.append(_compile_page)
