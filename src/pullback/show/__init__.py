@@ -4,6 +4,7 @@ Needs the extra `viz` (matplotlib, rich, pygraphviz); each is imported when firs
 """
 
 from pullback.show.check import check_page
+from pullback.show.compile import compile_page
 from pullback.show.curves import contour_path, descent_path, loss_curves, vector_field
 from pullback.show.graph import draw_graph, graph_tree, trace_back
 from pullback.show.page import Section, page, report
@@ -14,6 +15,7 @@ __all__ = [
     "Section",
     "Table",
     "check_page",
+    "compile_page",
     "contour_path",
     "descent_path",
     "draw_graph",

@@ -117,8 +117,8 @@ img{{max-width:100%;height:auto;border-radius:4px}}
 """
 
 
-def page(title: str, sections: Sequence[Section], summary: str = "") -> str:
-    """One self-contained page: no network, no script, every text escaped."""
+def page(title: str, sections: Sequence[Section], summary: str = "", style: str = "") -> str:
+    """One self-contained page: no network, no script, every text escaped. `style`: rules for blocks of its own."""
     heading = html.escape(title)
     links = "".join(f'<li><a href="#s{i}">{html.escape(s.title)}</a></li>' for i, s in enumerate(sections, 1))
     body = "\n".join(
@@ -129,7 +129,7 @@ def page(title: str, sections: Sequence[Section], summary: str = "") -> str:
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{heading}</title>'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><style>{_STYLE}</style></head>\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><style>{_STYLE}{style}</style></head>\n'
         f"<body>\n<h1>{heading}</h1>\n{lead}<nav><ul>{links}</ul></nav>\n{body}\n</body></html>\n"
     )
 
