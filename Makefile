@@ -5,7 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint format bench bench-ops bench-check api peers-suites clean
+.PHONY: help demo test lint format bench bench-compiled bench-ops bench-check api peers-suites clean
 
 help:
 	@echo "make demo    gradients by hand, by differences and by pullback, on real data; writes to out/"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make format  rewrite the sources as lint wants them"
 	@echo "make bench   timings against PyTorch"
+	@echo "make bench-compiled  compiled programs against JAX and PyTorch, and the distance to the hardware"
 	@echo "make bench-ops  every op, forward and backward, against its NumPy evaluation"
 	@echo "make bench-check  gradient checkers on a corpus of planted faults"
 	@echo "make api     docs/api.md: every function, its modes and dtypes"
@@ -35,10 +36,13 @@ format: $(READY)-lint
 	$(PY) -m ruff format
 
 bench: $(READY)-test
-	$(PY) benchmarks/eager.py
+	$(PY) -m benchmarks.eager
+
+bench-compiled: $(READY)-test
+	$(PY) -m benchmarks.compiled
 
 bench-ops: $(READY)-test
-	$(PY) benchmarks/ops.py
+	$(PY) -m benchmarks.ops
 
 bench-check: $(READY)-test
 	$(PY) -m benchmarks.check --peers

@@ -1,6 +1,6 @@
 """Eager speed against PyTorch: the same training steps, alternately, in one process, on one thread.
 
-    python benchmarks/eager.py [--rounds 15] [--json out.json]
+    python -m benchmarks.eager [--rounds 15] [--json out.json]
 
 Each round times a batch of steps of pullback, then the same of PyTorch; the figure is the ratio of the medians
 (pullback / PyTorch: below 1 is faster).
@@ -8,40 +8,28 @@ Each round times a batch of steps of pullback, then the same of PyTorch; the fig
 
 from __future__ import annotations
 
-import os
+from benchmarks.timing import one_thread
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+one_thread()
 
 import argparse
-import gc
 import json
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.steps import descent_step, network_step
+from benchmarks.table import show
+from benchmarks.timing import Step, seconds_per_step, timed_in_turn
 
 import pullback as pb
 
-Step = Callable[[], Any]
-
 
 def scalar_step(xp: Any) -> Step:
-    """x·x + 4x, backward, in-place update, zero."""
-    x = xp.tensor(3.0, requires_grad=True)
-
-    def step() -> None:
-        y = x * x + 4 * x
-        y.backward()
-        with xp.no_grad():
-            x.sub_(0.01 * x.grad)
-        x.grad.zero_()
-
-    return step
+    return descent_step(xp, xp.tensor(3.0, requires_grad=True))
 
 
 def linear_regression_step(xp: Any) -> Step:
@@ -64,7 +52,7 @@ def linear_regression_step(xp: Any) -> Step:
     return step
 
 
-def network_step(xp: Any, sizes: tuple[int, int, int], batch: int, activation: str, optimizer: str) -> Step:
+def two_layers(xp: Any, sizes: tuple[int, int, int], batch: int, activation: str, optimizer: str) -> Step:
     """A two-layer network, cross entropy, one optimiser step."""
     nn = xp.nn
     rng = np.random.default_rng(0)
@@ -73,14 +61,7 @@ def network_step(xp: Any, sizes: tuple[int, int, int], batch: int, activation: s
     model = nn.Sequential(nn.Linear(sizes[0], sizes[1]), getattr(nn, activation)(), nn.Linear(sizes[1], sizes[2]))
     loss_function = nn.CrossEntropyLoss()
     opt = getattr(xp.optim, optimizer)(model.parameters(), lr=1e-3)
-
-    def step() -> None:
-        opt.zero_grad()
-        loss = loss_function(model(x), t)
-        loss.backward()
-        opt.step()
-
-    return step
+    return partial(network_step(lambda x, t: loss_function(model(x), t), opt), x, t)
 
 
 def add_step(xp: Any) -> Step:
@@ -93,9 +74,9 @@ def add_step(xp: Any) -> Step:
 WORK: dict[str, tuple[Callable[[Any], Step], float, int]] = {
     "scalar descent step": (scalar_step, 0.35, 2000),
     "linear regression step, 398×1": (linear_regression_step, 0.5, 1000),
-    "30-16-2 network step, batch 32, SGD": (lambda xp: network_step(xp, (30, 16, 2), 32, "Sigmoid", "SGD"), 0.7, 500),
+    "30-16-2 network step, batch 32, SGD": (lambda xp: two_layers(xp, (30, 16, 2), 32, "Sigmoid", "SGD"), 0.7, 500),
     "784-128-10 network step, batch 64, Adam": (
-        lambda xp: network_step(xp, (784, 128, 10), 64, "ReLU", "Adam"),
+        lambda xp: two_layers(xp, (784, 128, 10), 64, "ReLU", "Adam"),
         1.5,
         100,
     ),
@@ -103,22 +84,13 @@ WORK: dict[str, tuple[Callable[[Any], Step], float, int]] = {
 }
 
 
-def seconds_per_step(step: Step, count: int) -> float:
-    start = time.perf_counter()
-    for _ in range(count):
-        step()
-    return (time.perf_counter() - start) / count
-
-
 def compare(build: Callable[[Any], Step], count: int, rounds: int) -> tuple[float, float]:
     """Median seconds per step of pullback and of PyTorch, timed in turn."""
-    ours, theirs = build(pb), build(torch)
-    for step in (ours, theirs):
+    steps = {"pullback": build(pb), "PyTorch": build(torch)}
+    for step in steps.values():
         seconds_per_step(step, max(20, count // 10))
-    gc.collect()
-    pairs = [(seconds_per_step(ours, count), seconds_per_step(theirs, count)) for _ in range(rounds)]
-    mine, other = zip(*pairs, strict=True)
-    return statistics.median(mine), statistics.median(other)
+    times = timed_in_turn(steps, dict.fromkeys(steps, count), rounds)
+    return times["pullback"], times["PyTorch"]
 
 
 def main() -> None:
@@ -128,20 +100,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
 
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"Eager, one thread: pullback {pb.__version__} against PyTorch {torch.__version__}")
-    for name in ("work", "pullback µs", "PyTorch µs", "ratio", "target"):
-        table.add_column(name, justify="left" if name == "work" else "right")
+    rows = []
     figures = {}
     for name, (build, target, count) in WORK.items():
         mine, other = compare(build, count, options.rounds)
         ratio = mine / other
         figures[name] = {"pullback_us": mine * 1e6, "torch_us": other * 1e6, "ratio": ratio, "target": target}
         mark = "" if ratio <= target else " missed"
-        table.add_row(name, f"{mine * 1e6:.2f}", f"{other * 1e6:.2f}", f"{ratio:.2f}", f"≤ {target}{mark}")
-    Console().print(table)
+        rows.append([name, f"{mine * 1e6:.2f}", f"{other * 1e6:.2f}", f"{ratio:.2f}", f"≤ {target}{mark}"])
+    headings = ("work", ">pullback µs", ">PyTorch µs", ">ratio", ">target")
+    show(headings, rows, f"Eager, one thread: pullback {pb.__version__} against PyTorch {torch.__version__}")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2))
 

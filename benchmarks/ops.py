@@ -1,6 +1,6 @@
 """Every op in the table: forward and backward against its NumPy evaluation alone, on large arrays, on one thread.
 
-    python benchmarks/ops.py [--rounds 5] [--seconds 0.5] [--json out.json] [names ...]
+    python -m benchmarks.ops [--rounds 5] [--seconds 0.5] [--json out.json] [names ...]
 
 An elementwise op gets a million elements, made by its own sample; others get what `CASES` says: 1000 by 1000 arrays,
 1000 by 1000 matrices for products and factorisations, 300 by 300 for spectra and functions of matrices. An op that is
@@ -15,10 +15,9 @@ more than cheap ops do, in one run and not in the next). The two are run alterna
 
 from __future__ import annotations
 
-import os
+from benchmarks.timing import one_thread
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+one_thread()
 
 import argparse
 import ctypes

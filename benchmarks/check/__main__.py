@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import os
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+from benchmarks.timing import one_thread
+
+one_thread()
 
 import argparse
-import importlib.util
 import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
 
 from benchmarks.check.corpus import SUBJECTS
 from benchmarks.check.score import Result, Score, by_pullback, results_of, score, verdict_of_pullback
+from benchmarks.table import show
 
 HEADINGS = (
     "",
@@ -53,23 +54,6 @@ def row_of(name: str, made: Score) -> list[str]:
         "–" if made.evaluations != made.evaluations else f"{made.evaluations:.0f}",
         f"{made.seconds:.1f}",
     ]
-
-
-def show(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; with rich where it is installed."""
-    if importlib.util.find_spec("rich"):
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(*headings)
-        for row in rows:
-            table.add_row(*row)
-        console = Console()
-        console.print(table) if console.is_terminal else Console(width=200).print(table)
-        return
-    widths = [max(len(row[i]) for row in (headings, *rows)) for i in range(len(headings))]
-    for row in (headings, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)))
 
 
 def by_kind(results: Sequence[Result]) -> list[list[str]]:
