@@ -16,13 +16,13 @@ if missing := [name for name in ("rich", "matplotlib", "tqdm") if find_spec(name
 from rich.console import Console
 from rich.text import Text
 
-from pullback.demo import by_hand, descent, fields, network, two_layers
+from pullback.demo import by_hand, compiled, descent, fields, network, two_layers
 from pullback.demo.part import Part
 from pullback.show import Section, Table, report
 
 PARTS: dict[int, tuple[str, Callable[[Part], None]]] = {
     number: (module.TITLE, module.run)
-    for number, module in enumerate((by_hand, network, descent, two_layers, fields), 1)
+    for number, module in enumerate((by_hand, network, descent, two_layers, fields, compiled), 1)
 }
 
 
