@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 import pullback as pb  # noqa: E402
-from pullback.ops.table import TABLE, Op, Unsupported  # noqa: E402
+from pullback.ops.table import NOT_LOWERED, TABLE, Op, Unsupported  # noqa: E402
 from pullback.scipy.table import FUNCTIONS as SCIPY  # noqa: E402
 from pullback.tape.node import new_handle  # noqa: E402
 from pullback.tensor.numpy_api.table import FUNCTIONS as NUMPY  # noqa: E402
@@ -39,6 +39,7 @@ Made by `make api` from the tables and by calling each function; do not edit.
 - *dtypes*: what a call was seen to keep: f2, f4, f8 for float16, float32, float64, c16 for complex128.
 - Of a family of `scipy.stats` it is the log-density or log-mass that was called.
 - A gap has its reason. `·` stands where nothing was called: functions of functions, and of things other than arrays.
+- Of an op it is said what `pb.jit` makes of it; see [compiler.md](compiler.md).
 """
 MODES = ("reverse", "forward", "batch")
 
@@ -170,7 +171,14 @@ def ops() -> Iterator[tuple[str, Probe, str]]:
         for module in sorted(Path(pb.__file__).parent.joinpath(package).glob("*.py")):
             importlib.import_module(f"pullback.{package}.{module.stem}".removesuffix(".__init__"))
     for name, op in sorted(TABLE.items()):
-        yield name, _of_op(op), op.doc.split("\n")[0].partition(". ")[0]
+        yield name, _of_op(op), f"{op.doc.splitlines()[0].partition('. ')[0]} *{_compiled(op)}*"
+
+
+def _compiled(op: Op) -> str:
+    """What `pb.jit` makes of an op: the kind of its lowering, or that NumPy is called and why, where that is said."""
+    if not isinstance(op.lower, Unsupported):
+        return f"Compiled: {type(op.lower).__name__.lower()}."
+    return "Compiled: " + ("NumPy is called." if op.lower is NOT_LOWERED else f"NumPy is called, {op.lower.reason}.")
 
 
 def _of_op(op: Op) -> Probe:
