@@ -6,6 +6,7 @@ import functools
 import gc
 import os
 import pickle
+import queue
 import threading
 import warnings
 from pathlib import Path
@@ -586,6 +587,33 @@ def resident():
     """Bytes of this process in memory, where that can be read."""
     status = Path("/proc/self/statm")
     return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if status.exists() else 0
+
+
+def test_a_thread_that_meets_a_tensor_while_it_is_traced_is_told():
+    w = pb.tensor([1.0, 2.0])
+    seen = queue.SimpleQueue()
+
+    def elsewhere():
+        for double in (lambda: w * 2, lambda: w.repeat(2)):
+            try:
+                seen.put(double())
+            except (RuntimeError, AttributeError) as error:
+                seen.put(str(error))
+
+    @pb.jit
+    def f(x):
+        y = x * w
+        if seen.empty():
+            thread = threading.Thread(target=elsewhere)
+            thread.start()
+            thread.join()
+        return y
+
+    assert f(pb.ones(2)).tolist() == [1.0, 2.0]
+    assert "another thread is compiling" in seen.get(timeout=10)
+    assert "another thread is compiling" in seen.get(timeout=10)
+    elsewhere()
+    assert seen.get(timeout=10).tolist() == [2.0, 4.0]
 
 
 def test_copies_compile_for_themselves():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ class NeedsInteger(Exception):
 
 def trace(f: Callable[..., Any], leaves: list[Any], tree: Tree, signature: Signature) -> Traced:
     """Run `f` on symbols. What it has changed outside is put back, errors included."""
-    graph = Graph()
+    graph = Graph(threading.get_ident())
     tracer = Tracer(graph)
     dynamic = signature.dynamic
     handles = []

@@ -6,6 +6,7 @@ graph being traced; the NumPy interpreter here (`Graph.__call__`) is the referen
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,10 @@ from pullback.values.shape import Shape, Spec, spec_of
 
 __all__ = ["Graph", "Instruction", "Symbol"]
 
+_ELSEWHERE = (
+    "another thread is compiling a function that uses this Tensor. Compile it first, by a call before the threads "
+    "start, or give each thread Tensors of its own."
+)
 _NUMBERS = (bool, int, float, complex)
 
 
@@ -54,12 +59,24 @@ class Symbol:
     def __repr__(self) -> str:
         return f"%{self.index}: {self.spec}"
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"a symbol has no {name!r}; if an array was meant, {_ELSEWHERE}")
+
+    def __array_ufunc__(self, *args: Any, **kwargs: Any) -> Any:
+        """NumPy was called, as it is in a thread that traces nothing: another thread does."""
+        raise RuntimeError(_ELSEWHERE)
+
     def bind(self, op: Any, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
         """Append `op` applied to payloads (symbols, arrays, numbers); return the symbol or symbols of its result."""
         result = self.graph.append(op, args, params)
         if self.weak and op.is_elementwise and isinstance(result, Symbol):
             result.weak = all(type(a) in _NUMBERS or (isinstance(a, Symbol) and a.weak) for a in args)
         return result
+
+
+for _operator in "add sub mul truediv floordiv mod pow matmul and or xor".split():  # what arrays would do there
+    setattr(Symbol, f"__{_operator}__", Symbol.__array_ufunc__)
+    setattr(Symbol, f"__r{_operator}__", Symbol.__array_ufunc__)
 
 
 class Instruction:
@@ -90,10 +107,12 @@ def _kept(array: Any) -> Any:
 class Graph:
     """A straight-line program: inputs, instructions in order, outputs.
 
-    Calling it with arrays runs it in NumPy and gives the tuple of outputs.
+    Calling it with arrays runs it in NumPy and gives the tuple of outputs. `thread` is the one that alone may append,
+    if that is known: while a function is traced with what it finds outside, other threads may meet its symbols.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, thread: int | None = None) -> None:
+        self.thread = thread
         self.inputs: list[Symbol] = []
         self.instructions: list[Instruction] = []
         self.outputs: list[Any] = []
@@ -112,6 +131,8 @@ class Graph:
 
     def append(self, op: Any, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
         """Apply `op`; its shape rule runs here, so a misuse is reported where it is written."""
+        if self.thread is not None and self.thread != threading.get_ident():
+            raise RuntimeError(f"{op.name}: {_ELSEWHERE}")
         for arg in args:
             if isinstance(arg, Symbol) and arg.graph is not self:
                 raise RuntimeError(f"{op.name}: {arg!r} belongs to another trace; return it from that one instead")
