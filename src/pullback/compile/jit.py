@@ -35,6 +35,8 @@ __all__ = ["CacheInfo", "Jitted", "RecompilationWarning", "UncompiledWarning", "
 _RAW = (np.ndarray, np.generic)
 _WARN_AT: Final = 8
 """Traces of one function after which a warning says why."""
+_PATIENCE: Final = 3
+"""How often a function that can't be compiled is tried again: it may only have been setting something up."""
 
 
 class RecompilationWarning(UserWarning):
@@ -101,7 +103,8 @@ class Jitted:
         watch_gradients()
         self._static_ints: set[int] = set()
         self._derived: dict[Any, tuple[Jitted, JitCall]] = {}
-        self._warned = self._refused = False
+        self._warned = False
+        self._refusals = 0
 
     if TYPE_CHECKING:
 
@@ -139,6 +142,7 @@ class Jitted:
         with world:
             self._versions.clear()
             self._derived.clear()
+            self._refusals = 0
             self._last = self._call
 
     # Looking at it
@@ -201,14 +205,14 @@ class Jitted:
     def _call(self, *args: Any, **kwargs: Any) -> Any:
         if modes.tracer is not None:  # part of another compiled function
             return as_program(self.function)(*args, **kwargs)
-        if modes.session is not None or modes.anomaly:
+        if modes.session is not None or modes.anomaly or self._refusals >= _PATIENCE:
             return self.function(*args, **kwargs)
         leaves, tree = flatten((args, kwargs), registered=False)
         try:
             results, layout = self.results(leaves, tree)
         except Refused as refused:
-            if not self._refused:
-                self._refused = True
+            self._refusals += 1
+            if self._refusals == 1:
                 name = getattr(self.function, "__qualname__", repr(self.function))
                 _warn(f"{name} runs uncompiled: {refused}.", UncompiledWarning)
             return self.function(*args, **kwargs)

@@ -170,14 +170,18 @@ class Version:
         passes, traced = self.passes, self.traced
         assert passes is not None
         assert traced.joint is not None
-        arguments = [*given, *(cell.read() for cell in traced.cells)]
+        inputs = [i for kind, i in passes.kept if kind == "input"]
+        with world:
+            arguments = [*given, *(cell.read() for cell in traced.cells)]
+        for i in self.targets.intersection(inputs):  # the way back reads what was there before it is written
+            arguments[i] = np.array(arguments[i]._value if isinstance(arguments[i], Handle) else arguments[i])
         found = self._enter(given)
         self._put(found)
         start = len(self.place) - len(passes.values)
         values = found[start:]
         kept = [arguments[i] if kind == "input" else values[i] for kind, i in passes.kept]
         owners = [*given, *(cell.owner for cell in traced.cells)]
-        saved = [owners[i] for kind, i in passes.kept if kind == "input" and isinstance(owners[i], Handle)]
+        saved = [owners[i] for i in inputs if i not in self.targets and isinstance(owners[i], Handle)]
         wanted = [*traced.tracked, *range(self.given, self.given + len(captured))]
         count = self.given + len(captured)
         results = traced.joint.results
