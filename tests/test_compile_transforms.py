@@ -79,6 +79,56 @@ def test_compositions_of_containers(name):
     same(COMPOSITIONS[name](pb.jit(several)), COMPOSITIONS[name](several))
 
 
+def pair(x, a):
+    return x, np.sin(x) * a
+
+
+def product(h):
+    return lambda x: np.sum(np.multiply(*h(x, 2.0)) ** 2)
+
+
+@pytest.mark.parametrize("name", ["call", "jvp", "vmap", "vmap of vmap"])
+def test_an_argument_among_the_results(name):
+    same(COMPOSITIONS[name](pb.jit(pair)), COMPOSITIONS[name](pair))
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda f: pb.grad(f)(X),
+        lambda f: pb.grad(lambda x: np.sum(pb.grad(f)(x) ** 2))(X),
+        lambda f: pb.hessian(f)(X),
+        lambda f: pb.vmap(pb.grad(f))(X[:, None]),
+        lambda f: pb.jvp(pb.grad(f), (X,), (ONES,)),
+    ],
+)
+def test_derivatives_through_an_argument_among_the_results(way):
+    same(way(product(pb.jit(pair))), way(product(pair)))
+
+
+def test_nothing_but_an_argument():
+    def f(x):
+        return x
+
+    compiled, x = pb.jit(f), np.array([1.0, 2.0])
+    same(pb.vmap(compiled)(x), pb.vmap(f)(x))
+    same(pb.grad(compiled)(3.0), pb.grad(f)(3.0))
+    same(pb.jvp(compiled, (3.0,), (1.0,)), pb.jvp(f, (3.0,), (1.0,)))
+
+
+def test_a_tensor_from_outside_among_the_results():
+    c = pb.tensor([3.0, 4.0])
+    found = []
+    for h in (lambda x: (c, x * c), pb.jit(lambda x: (c, x * c))):
+        x = pb.tensor([1.0, 2.0], requires_grad=True)
+        kept, y = h(x)
+        assert kept is c
+        (g,) = pb.autograd.grad((y * y * kept).sum(), x, create_graph=True)
+        g.pow(2).sum().backward()
+        found.append(x.grad)
+    same(*found)
+
+
 def test_constants_among_the_results():
     f = pb.jit(lambda x: {"x": x * 2, "name": "a", "n": 3, "none": None})
     same(f(X), f.function(X))

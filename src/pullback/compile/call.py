@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pullback.tape.engine import walk
 from pullback.tape.node import Handle, LeafMark, edge_of, is_inexact, new_handle, next_number
-from pullback.tape.state import enable_grad
+from pullback.tape.state import enable_grad, modes
 from pullback.tensor.dispatch import is_raw
 from pullback.transforms.calls import Call, Lanes, Pulling, bind, is_at, stripped
 from pullback.transforms.forward import jvp
@@ -50,18 +50,27 @@ class Layout(NamedTuple):
         )
 
 
-def laid_out(result: Any) -> tuple[list[Any], Layout]:
-    """The Tensors and arrays in what a function returned, and where they are; the rest is constant."""
+def laid_out(result: Any, given: Iterable[tuple[int, Any]]) -> tuple[list[Any], Layout]:
+    """The Tensors and arrays that a function has computed, and where they are in what it returned. The rest is
+    constant, Tensors that it has found outside included, or a leaf of its arguments, `given` with their numbers.
+    """
     leaves, tree = flatten(result, registered=False)
+    own = {id(x): Given(i) for i, x in given if isinstance(x, Handle)}
     dynamic: list[Any] = []
     places: list[Any] = []
     for leaf in leaves:
-        if isinstance(leaf, Handle | np.ndarray | np.generic):
+        if id(leaf) in own:
+            places.append(own[id(leaf)])
+        elif not isinstance(leaf, Handle | np.ndarray | np.generic) or _is_from_outside(leaf):
+            places.append((leaf,))
+        else:
             places.append(len(dynamic))
             dynamic.append(leaf)
-        else:
-            places.append((leaf,))
     return dynamic, Layout(tree, places)
+
+
+def _is_from_outside(leaf: Any) -> bool:
+    return modes.tracer is not None and isinstance(leaf, Handle) and leaf._made is not modes.tracer
 
 
 class JitCall(Call):
@@ -105,9 +114,10 @@ class JitCall(Call):
 
     def _run(self, args: Sequence[Any]) -> list[Any]:
         """The function as it was written, on values of any kind: its dynamic results."""
-        positional, named = self.tree.unflatten(self._filled(args))
+        leaves = self._filled(args)
+        positional, named = self.tree.unflatten(leaves)
         result = as_program(self.owner.function)(*positional, **named)
-        results, self._layout = laid_out(result)
+        results, self._layout = laid_out(result, enumerate(leaves))
         return results
 
     def primal(self, args: list[Any]) -> list[Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pullback.compile.autograd import Joint, cotangents
-from pullback.compile.call import Given, Layout, laid_out
+from pullback.compile.call import Layout, laid_out
 from pullback.compile.capture import Cell, Guard, Put, Tracer, Untraceable, is_tensor_cell
 from pullback.compile.signature import Signature
 from pullback.tape.node import Handle, leaf_mark, new_handle
@@ -80,8 +80,8 @@ def trace(f: Callable[..., Any], leaves: list[Any], tree: Tree, signature: Signa
     try:
         with tracing(tracer):
             try:
-                results, layout = laid_out(run_program(f, args, kwargs, operands))
-                results, layout = _returned(results, layout, zip(dynamic, handles, strict=True), tracer.cells)
+                result = run_program(f, args, kwargs, operands)
+                results, layout = laid_out(result, zip(dynamic, handles, strict=True))
             except (PlainNumbersError, TypeError):  # also of code that takes an integer apart in its own way
                 needed = next((i for i in dynamic if type(leaves[i]) is int), None)
                 if needed is not None:
@@ -133,25 +133,6 @@ def trace(f: Callable[..., Any], leaves: list[Any], tree: Tree, signature: Signa
         [k for k, i in enumerate(dynamic) if i in signature.tracked],
         captured,
     )
-
-
-def _returned(
-    results: list[Any], layout: Layout, handles: Iterable[tuple[int, Any]], cells: Sequence[Cell]
-) -> tuple[list[Any], Layout]:
-    """Results that are an argument, or a Tensor from outside, itself: these are given back, not copies of them."""
-    own: dict[int, Any] = {id(handle): Given(i) for i, handle in handles}
-    own |= {id(cell.handle): (cell.owner,) for cell in cells if cell.kind in ("handle", "array")}
-    places: list[Any] = []
-    kept: list[Any] = []
-    for place in layout.places:
-        if type(place) is int and id(results[place]) in own:
-            places.append(own[id(results[place])])
-        elif type(place) is int:
-            places.append(len(kept))
-            kept.append(results[place])
-        else:
-            places.append(place)
-    return kept, Layout(layout.tree, places)
 
 
 def _payload(value: Any) -> Any:
