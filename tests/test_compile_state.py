@@ -157,6 +157,30 @@ def test_what_happens_while_tracing_only_is_refused_and_run_as_it_is(what):
     assert (seen, counts.n) == (([2.0, 4.0], 0) if what == "list" else ([], 2))
 
 
+def test_what_requires_a_gradient_is_not_put_outside_without_it():
+    w, kept = pb.ones(2).requires_grad_(), pb.zeros(2)
+
+    def f(x):
+        kept.add_(w * x)
+        return x
+
+    with pytest.warns(pb.UncompiledWarning, match="detach it first"):
+        pb.jit(f)(pb.ones(2))
+    kept.sum().backward()
+    assert w.grad.tolist() == [1.0, 1.0]
+
+    class Keeps(pb.nn.Linear):
+        def forward(self, x):
+            self.penalty = self.weight.pow(2).sum()
+            return super().forward(x)
+
+    model = Keeps(2, 1)
+    with pytest.warns(pb.UncompiledWarning, match="'penalty' to something that requires a gradient"):
+        pb.jit(model)(pb.ones(1, 2))
+    model.penalty.backward()
+    assert model.weight.grad is not None
+
+
 def test_gradients_that_the_program_looks_at():
     w = pb.tensor([1.0, 2.0], requires_grad=True)
 

@@ -296,6 +296,8 @@ class Tracer:
             if cell.handle._value is not cell.symbol:
                 cell.written = cell.handle._value
                 self.written.append(cell)
+            if cell.kind == "handle" and cell.handle._node is not cell.node:
+                self.refusal = "it writes what requires a gradient into a Tensor that it finds outside: detach it first"
         self._settle_gradients()
         for cell in self.cells:
             handle = cell.handle
@@ -362,6 +364,10 @@ class Tracer:
         if now is _Nothing or not (isinstance(now, Handle) or type(now) is np.ndarray):
             what = f"{name!r}" if name else "a variable of an enclosing function"
             self.refusal = f"it sets {what} to something that is no array or Tensor"
+            return
+        if isinstance(now, Handle) and now._node is not None:
+            what = f"{name!r}" if name else "a variable of an enclosing function"
+            self.refusal = f"it sets {what} to something that requires a gradient: detach it first"
             return
         tensor = isinstance(was, Handle) or (was is _Nothing and not modes.numpy)
         self.puts.append(Put(place, name, now, tensor))
